@@ -1,0 +1,3 @@
+//! Generates the event types from `schemas/`.
+
+fn main() {}

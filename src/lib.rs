@@ -1,0 +1,8 @@
+//! Segue: a real-time audio ad decision server.
+//!
+//! The path of one ad break, in reading order: a player's request comes in through `http`, is resolved against the `catalog` snapshot,
+//! `decision` picks the candidates that `targeting` finds and `caps` allows, `pod` fills the slots, `tokens` seals what billing will need.
+//! What was heard comes back as a beacon, goes to the `journal` before it is acknowledged, and `accounting` turns it into money.
+
+pub mod model;
+pub mod targeting;

@@ -1,0 +1,45 @@
+//! Frequency caps: how often one listener may hear the same.
+
+/// At most `max` impressions to one listener in a sliding `window`, counted over `scope`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FrequencyCap {
+    /// What is counted together.
+    pub scope: CapScope,
+    /// Most impressions in the window; at least 1.
+    pub max: u16,
+    /// The window.
+    pub window: CapWindow,
+    /// What holds when the listener's state can't be reached.
+    pub strictness: Strictness,
+}
+
+/// What a cap counts together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum CapScope {
+    /// Every impression of one creative of the line item.
+    Creative,
+    /// Every impression of the line item.
+    LineItem,
+    /// Every impression of the campaign.
+    Campaign,
+    /// Every impression of the advertiser.
+    Advertiser,
+}
+
+/// How far back a cap looks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum CapWindow {
+    /// The pod being filled.
+    Pod,
+    /// The last this many milliseconds, sliding: an exposure counts while `now - at < window`.
+    Sliding(u64),
+}
+
+/// What a cap does when the listener's state can't be reached (DESIGN, section 8).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Strictness {
+    /// Serves from what is known: bounded excess.
+    Soft,
+    /// Does not serve: never exceeded.
+    Strict,
+}

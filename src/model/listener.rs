@@ -1,0 +1,99 @@
+//! A listener as far as a decision needs to know: what was heard, what is open, and a pseudonym.
+
+use super::ad_break::RequestId;
+use super::ids::{AdvertiserId, CampaignId, CreativeId, DecisionId, LineItemId};
+use super::impression::ImpressionId;
+use super::time::WallMs;
+
+/// A listener's name inside one network: a keyed hash of what the player sent, so that the raw id is nowhere kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerKey(pub [u8; 16]);
+
+/// The name under which a listener's events are logged: random, stored only in the listener's row, so that deleting the row
+/// makes the events nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pseudonym(pub [u8; 16]);
+
+/// All that is kept of a listener. `exposures` is sorted by `at`, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerState {
+    /// Their name in events.
+    pub pseudonym: Pseudonym,
+    /// Ads decided for or heard by them, within the longest cap window, oldest first.
+    pub exposures: Vec<Exposure>,
+    /// Breaks answered and not yet over; at most [`ListenerState::MAX_OPEN_BREAKS`].
+    pub open_breaks: Vec<OpenBreak>,
+    /// When their last break was decided.
+    pub last_break_at: Option<WallMs>,
+    /// Creatives of the break before: not to be repeated in the next.
+    pub last_break_creatives: Vec<CreativeId>,
+}
+
+/// One ad that was decided for a listener, and counts against caps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Exposure {
+    /// Which impression.
+    pub impression_id: ImpressionId,
+    /// When it was decided.
+    pub at: WallMs,
+    /// Its advertiser.
+    pub advertiser_id: AdvertiserId,
+    /// Its campaign.
+    pub campaign_id: CampaignId,
+    /// Its line item.
+    pub line_item_id: LineItemId,
+    /// Its creative.
+    pub creative_id: CreativeId,
+    /// Decided, or heard.
+    pub state: ExposureState,
+}
+
+/// How sure it is that an exposure happened. Dropped ones (void, expired) are removed instead.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ExposureState {
+    /// Decided; counts until `until`, then drops unless heard.
+    Reserved {
+        /// When the reservation ends.
+        until: WallMs,
+    },
+    /// Heard; counts for as long as the window looks back.
+    Heard,
+}
+
+/// A break that was answered and may still play.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenBreak {
+    /// The player's id of the request.
+    pub request_id: RequestId,
+    /// The decision that answered it.
+    pub decision_id: DecisionId,
+    /// Its impressions, in pod order.
+    pub impression_ids: Vec<ImpressionId>,
+    /// When it was decided.
+    pub decided_at: WallMs,
+    /// When it is over.
+    pub expires_at: WallMs,
+    /// Whether it was asked ahead of time.
+    pub prefetch: bool,
+    /// The answer as it was sent, for a repeat of the request.
+    pub answer: Vec<u8>,
+}
+
+impl ListenerState {
+    /// Most open breaks: one to play, two prefetched.
+    pub const MAX_OPEN_BREAKS: usize = 3;
+    /// Most exposures kept; beyond it the oldest go first, counted.
+    pub const MAX_EXPOSURES: usize = 512;
+
+    /// Somebody of whom nothing is known.
+    #[must_use]
+    pub const fn new(pseudonym: Pseudonym) -> Self {
+        Self {
+            pseudonym,
+            exposures: Vec::new(),
+            open_breaks: Vec::new(),
+            last_break_at: None,
+            last_break_creatives: Vec::new(),
+        }
+    }
+}
