@@ -1,0 +1,3 @@
+//! HTTP: wire structs and their conversion to the domain. No decisions are made here.
+
+pub mod player;

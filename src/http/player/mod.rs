@@ -1,0 +1,3 @@
+//! The player's side: ad breaks.
+
+pub mod wire;
