@@ -1,3 +1,4 @@
 //! The player's side: ad breaks.
 
+pub mod parse;
 pub mod wire;
