@@ -4,6 +4,7 @@
 //! `decision` picks the candidates that `targeting` finds and `caps` allows, `pod` fills the slots, `tokens` seals what billing will need.
 //! What was heard comes back as a beacon, goes to the `journal` before it is acknowledged, and `accounting` turns it into money.
 
+pub mod catalog;
 pub mod http;
 pub mod model;
 pub mod targeting;

@@ -1,0 +1,153 @@
+//! One thing of the catalogue, whatever its kind: what the change feed carries and the store keeps.
+
+use std::fmt;
+
+use crate::model::{
+    Advertiser, AdvertiserId, Campaign, CampaignId, Creative, CreativeId, LineItem, LineItemId, Network, NetworkId,
+    Status,
+};
+
+/// A whole entity as of one revision. A change is the whole entity, so that applying it twice is applying it once.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Entity {
+    /// A network.
+    Network(Network),
+    /// An advertiser.
+    Advertiser(Advertiser),
+    /// A campaign.
+    Campaign(Campaign),
+    /// A line item.
+    LineItem(LineItem),
+    /// A creative.
+    Creative(Creative),
+}
+
+/// The kinds of entities, parents before children: in this order they can be applied one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum EntityKind {
+    /// A network.
+    Network,
+    /// An advertiser.
+    Advertiser,
+    /// A campaign.
+    Campaign,
+    /// A creative; before line items, which name it.
+    Creative,
+    /// A line item.
+    LineItem,
+}
+
+/// The id of an entity of any kind. Orders by kind, parents first, then by age.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntityId {
+    /// A network's.
+    Network(NetworkId),
+    /// An advertiser's.
+    Advertiser(AdvertiserId),
+    /// A campaign's.
+    Campaign(CampaignId),
+    /// A creative's.
+    Creative(CreativeId),
+    /// A line item's.
+    LineItem(LineItemId),
+}
+
+impl Entity {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> EntityId {
+        match self {
+            Self::Network(network) => EntityId::Network(network.id),
+            Self::Advertiser(advertiser) => EntityId::Advertiser(advertiser.id),
+            Self::Campaign(campaign) => EntityId::Campaign(campaign.id),
+            Self::LineItem(line_item) => EntityId::LineItem(line_item.id),
+            Self::Creative(creative) => EntityId::Creative(creative.id),
+        }
+    }
+
+    /// The network that it belongs to; a network belongs to itself.
+    #[must_use]
+    pub const fn network_id(&self) -> NetworkId {
+        match self {
+            Self::Network(network) => network.id,
+            Self::Advertiser(advertiser) => advertiser.network_id,
+            Self::Campaign(campaign) => campaign.network_id,
+            Self::LineItem(line_item) => line_item.network_id,
+            Self::Creative(creative) => creative.network_id,
+        }
+    }
+
+    /// The advertiser that it belongs to; none for a network.
+    #[must_use]
+    pub const fn advertiser_id(&self) -> Option<AdvertiserId> {
+        match self {
+            Self::Network(_) => None,
+            Self::Advertiser(advertiser) => Some(advertiser.id),
+            Self::Campaign(campaign) => Some(campaign.advertiser_id),
+            Self::LineItem(line_item) => Some(line_item.advertiser_id),
+            Self::Creative(creative) => Some(creative.advertiser_id),
+        }
+    }
+
+    /// Whether it may deliver; a network always may.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Network(_) => Status::Active,
+            Self::Advertiser(advertiser) => advertiser.status,
+            Self::Campaign(campaign) => campaign.status,
+            Self::LineItem(line_item) => line_item.status,
+            Self::Creative(creative) => creative.status,
+        }
+    }
+}
+
+impl EntityId {
+    /// The kind of thing that it names.
+    #[must_use]
+    pub const fn kind(self) -> EntityKind {
+        match self {
+            Self::Network(_) => EntityKind::Network,
+            Self::Advertiser(_) => EntityKind::Advertiser,
+            Self::Campaign(_) => EntityKind::Campaign,
+            Self::Creative(_) => EntityKind::Creative,
+            Self::LineItem(_) => EntityKind::LineItem,
+        }
+    }
+
+    /// The id's sixteen bytes. Ids of different kinds never share them: they are random.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        match self {
+            Self::Network(id) => id.to_bytes(),
+            Self::Advertiser(id) => id.to_bytes(),
+            Self::Campaign(id) => id.to_bytes(),
+            Self::Creative(id) => id.to_bytes(),
+            Self::LineItem(id) => id.to_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(id) => id.fmt(f),
+            Self::Advertiser(id) => id.fmt(f),
+            Self::Campaign(id) => id.fmt(f),
+            Self::Creative(id) => id.fmt(f),
+            Self::LineItem(id) => id.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(id) => id.fmt(f),
+            Self::Advertiser(id) => id.fmt(f),
+            Self::Campaign(id) => id.fmt(f),
+            Self::Creative(id) => id.fmt(f),
+            Self::LineItem(id) => id.fmt(f),
+        }
+    }
+}
