@@ -1,4 +1,5 @@
 //! The player's side: ad breaks.
 
+pub mod convert;
 pub mod parse;
 pub mod wire;
