@@ -9,6 +9,7 @@ use crate::model::{
 
 /// A whole entity as of one revision. A change is the whole entity, so that applying it twice is applying it once.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a change is short-lived, and most are line items anyway")]
 pub enum Entity {
     /// A network.
     Network(Network),

@@ -1,6 +1,7 @@
 //! Targeting: syntax → expression → conjunctions → index → candidates.
 
 mod expression;
+pub mod naive;
 pub mod normal;
 
 pub use expression::{

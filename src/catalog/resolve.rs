@@ -1,0 +1,82 @@
+//! A request in the snapshot's terms.
+
+use std::sync::Arc;
+
+use super::snapshot::Snapshot;
+use crate::model::{
+    AdBreakRequest, BreakSpec, ConsentScope, Network, NetworkId, Now, Placement, Preview, Subscription,
+};
+
+/// A request for an ad break, resolved against one snapshot: dense ids for targeting, and what a decision needs of the request besides.
+///
+/// Good only for the snapshot that made it. Never logged: dense ids mean nothing elsewhere.
+#[derive(Clone, Debug)]
+pub struct ResolvedBreak {
+    /// Version of the snapshot that made it.
+    pub catalog_version: u64,
+    /// When it is decided.
+    pub now: Now,
+    /// The tenant.
+    pub network_id: NetworkId,
+    /// The network, unless the snapshot has none of that id.
+    pub network: Option<Arc<Network>>,
+    /// What is asked for.
+    pub spec: BreakSpec,
+    /// What the listener allowed.
+    pub consent: ConsentScope,
+    /// Whether the listener is a child.
+    pub child: bool,
+    /// Whether the listener pays not to hear ads.
+    pub subscription: Subscription,
+    /// Milliseconds since the listener's last break as the player knows it.
+    pub since_last_break_ms: Option<u64>,
+    /// Whether it is asked ahead of time.
+    pub prefetch: bool,
+    /// What an operator wants to hear.
+    pub preview: Option<Preview>,
+    /// Whether what plays around the break is explicit.
+    pub explicit: Option<bool>,
+    /// Genres of what plays around the break.
+    pub genres: Vec<String>,
+    /// Its content categories.
+    pub content_categories: Vec<String>,
+    /// Index of the placement in `network.placements`.
+    placement: Option<usize>,
+    pub(super) request: Box<AdBreakRequest>,
+}
+
+impl ResolvedBreak {
+    /// The placement's rules, unless the network has no placement of that key.
+    #[must_use]
+    pub fn placement(&self) -> Option<&Placement> {
+        self.network.as_ref()?.placements.get(self.placement?)
+    }
+}
+
+impl Snapshot {
+    /// The request in this snapshot's terms, as of `now`.
+    #[must_use]
+    pub fn resolve(&self, request: &AdBreakRequest, now: Now) -> ResolvedBreak {
+        let network = self.tables.networks.get(&request.network_id).cloned();
+        let placement =
+            network.as_ref().and_then(|network| network.placements.iter().position(|one| one.key == request.placement));
+        ResolvedBreak {
+            catalog_version: self.version(),
+            now,
+            network_id: request.network_id,
+            network,
+            spec: request.spec.clone(),
+            consent: request.consent,
+            child: request.child,
+            subscription: request.subscription,
+            since_last_break_ms: request.since_last_break_ms,
+            prefetch: request.prefetch,
+            preview: request.preview,
+            explicit: request.facts.explicit,
+            genres: request.facts.genres.clone(),
+            content_categories: request.facts.content_categories.clone(),
+            placement,
+            request: Box::new(request.clone()),
+        }
+    }
+}
