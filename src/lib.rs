@@ -4,7 +4,11 @@
 //! `decision` picks the candidates that `targeting` finds and `caps` allows, `pod` fills the slots, `tokens` seals what billing will need.
 //! What was heard comes back as a beacon, goes to the `journal` before it is acknowledged, and `accounting` turns it into money.
 
+pub mod caps;
 pub mod catalog;
+pub mod events;
 pub mod http;
+pub mod impressions;
 pub mod model;
 pub mod targeting;
+pub mod tokens;

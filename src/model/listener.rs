@@ -67,8 +67,8 @@ pub struct OpenBreak {
     pub request_id: RequestId,
     /// The decision that answered it.
     pub decision_id: DecisionId,
-    /// Its impressions, in pod order.
-    pub impression_ids: Vec<ImpressionId>,
+    /// Its ads, in pod order.
+    pub ads: Vec<OpenAd>,
     /// When it was decided.
     pub decided_at: WallMs,
     /// When it is over.
@@ -77,6 +77,15 @@ pub struct OpenBreak {
     pub prefetch: bool,
     /// The answer as it was sent, for a repeat of the request.
     pub answer: Vec<u8>,
+}
+
+/// An ad of an open break.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenAd {
+    /// Which impression it would be.
+    pub impression_id: ImpressionId,
+    /// Its sealed token: whoever gives the ad up makes the whole `void` record from it.
+    pub token: String,
 }
 
 impl ListenerState {

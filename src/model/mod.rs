@@ -12,6 +12,7 @@ mod impression;
 mod line_item;
 mod listener;
 mod money;
+mod platform;
 mod time;
 
 pub use ad_break::{
@@ -30,6 +31,7 @@ pub use line_item::{
     Avoidance, Budget, CreativeChoice, Flight, Goal, LineItem, PacingMode, PriceModel, Pricing, ShareOfVoice, Tier,
     Tracker,
 };
-pub use listener::{Exposure, ExposureState, ListenerKey, ListenerState, OpenBreak, Pseudonym};
+pub use listener::{Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Pseudonym};
 pub use money::{MICROS_PER_UNIT, Micros, MoneyOverflow};
+pub use platform::Platform;
 pub use time::{MonotonicMs, Now, UnknownZone, WallMs, Zone};
