@@ -12,3 +12,4 @@ pub mod impressions;
 pub mod model;
 pub mod targeting;
 pub mod tokens;
+pub mod workload;
