@@ -10,6 +10,7 @@ pub mod events;
 pub mod http;
 pub mod impressions;
 pub mod model;
+pub mod roles;
 pub mod targeting;
 pub mod tokens;
 pub mod workload;

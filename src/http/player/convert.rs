@@ -4,6 +4,7 @@
 //! is absent or not understood leaves the context only, and a listener who lives as long as the session.
 
 use super::wire::{AdBreakRequestBody, BreakBody, ContextBody, DeviceBody, GeoBody, WarningBody};
+use crate::impressions::ListenerSubject;
 use crate::model::{
     AdBreakRequest, AppKey, AudioFormat, BreakPosition, BreakSpec, ConsentScope, Coordinates, Facts, LineItemId,
     ListenerKey, NetworkId, PlacementKey, Preview, RequestId, Subscription, Zone,
@@ -26,15 +27,6 @@ pub const CONTEXT_MAX_VALUES: usize = 32;
 pub const SEGMENTS_MAX: usize = 1_000;
 /// Most key-value pairs.
 pub const KEY_VALUES_MAX: usize = 64;
-
-/// Which kind of name a listener came with; the two never share a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ListenerName<'a> {
-    /// An account that may be known.
-    Account(&'a str),
-    /// A session, or a request that stands alone.
-    Session(&'a str),
-}
 
 /// Who asks: from the app's key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +56,7 @@ pub struct FieldError {
 pub fn to_request(
     body: AdBreakRequestBody,
     asker: Asker,
-    listener_key: impl Fn(NetworkId, ListenerName<'_>) -> ListenerKey,
+    listener_key: impl Fn(NetworkId, ListenerSubject<'_>) -> ListenerKey,
     warnings: &mut Vec<WarningBody>,
 ) -> Result<AdBreakRequest, FieldError> {
     let request_id = RequestId::new(&body.request_id)
@@ -77,13 +69,13 @@ pub fn to_request(
 
     let name = match (consent, body.listener.id.as_deref(), body.listener.session_id.as_deref()) {
         (_, None, None) => return Err(refused("listener", "missing", "expected an id or a session_id")),
-        (ConsentScope::Personal, Some(id), _) => ListenerName::Account(id),
-        (ConsentScope::ContextOnly, Some(_), None) => ListenerName::Session(request_id.as_str()),
-        (_, _, Some(session)) => ListenerName::Session(session),
+        (ConsentScope::Personal, Some(id), _) => ListenerSubject::Listener(id),
+        (ConsentScope::ContextOnly, Some(_), None) => ListenerSubject::Session(request_id.as_str()),
+        (_, _, Some(session)) => ListenerSubject::Session(session),
     };
-    let (ListenerName::Account(text) | ListenerName::Session(text)) = name;
+    let (ListenerSubject::Listener(text) | ListenerSubject::Session(text)) = name;
     if !(1..=LISTENER_ID_MAX_LEN).contains(&text.len()) {
-        let path = if matches!(name, ListenerName::Account(_)) { "listener.id" } else { "listener.session_id" };
+        let path = if matches!(name, ListenerSubject::Listener(_)) { "listener.id" } else { "listener.session_id" };
         return Err(refused(path, "wrong_length", "expected 1 to 256 bytes"));
     }
     let listener_key = listener_key(asker.network_id, name);
@@ -324,10 +316,10 @@ mod tests {
     fn convert(json: &str) -> Result<(AdBreakRequest, Vec<String>), FieldError> {
         let (body, mut warnings) = parse(json.as_bytes()).expect("parses");
         let asker = Asker { network_id: NetworkId::from_u128(1), app: AppKey::new("app").expect("a key") };
-        let key = |_, name: ListenerName<'_>| {
+        let key = |_, name: ListenerSubject<'_>| {
             let (kind, text) = match name {
-                ListenerName::Account(text) => (1, text),
-                ListenerName::Session(text) => (2, text),
+                ListenerSubject::Listener(text) => (1, text),
+                ListenerSubject::Session(text) => (2, text),
             };
             let mut bytes = [0; 16];
             bytes[0] = kind;

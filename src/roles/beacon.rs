@@ -1,0 +1,123 @@
+//! The beacon role: turns what a player reports into one complete record.
+//!
+//! It checks what token and clock can tell: the seal, whether the event can happen to this ad, and whether it comes in time. Order and minimum
+//! play time are judged by accounting, which sees all of an impression's life. A beacon that comes too late is recorded all the same, and
+//! accounting says why it is not billed.
+
+use crate::events::{BeaconRecord, Envelope, Event, TraceId};
+use crate::impressions::TruncatedIp;
+use crate::model::{BeaconEvent, BootId, ImpressionId, ListenerKey, Now, ServerId};
+use crate::tokens::{TokenError, TokenKeys};
+
+/// One beacon as it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Beacon<'a> {
+    /// The event's name in the URL.
+    pub event: &'a str,
+    /// The sealed token in the URL.
+    pub token: &'a str,
+    /// How far into the ad the player was, in milliseconds.
+    pub played_ms: Option<u32>,
+    /// Where it came from.
+    pub truncated_ip: Option<TruncatedIp>,
+    /// The request's trace.
+    pub trace_id: Option<TraceId>,
+}
+
+/// Why a beacon is not recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BeaconRefusal {
+    /// No event has that name.
+    #[error("no event has this name")]
+    UnknownEvent,
+    /// The token is none of ours.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// What a beacon leads to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Accepted {
+    /// The record; money is durable before the player is answered.
+    pub envelope: Envelope,
+    /// What it means for the listener's caps.
+    pub exposure: Option<ExposureChange>,
+}
+
+/// What a beacon means for the listener's caps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExposureChange {
+    /// Whose.
+    pub listener_key: ListenerKey,
+    /// Of which impression.
+    pub impression_id: ImpressionId,
+    /// What.
+    pub kind: ExposureChangeKind,
+}
+
+/// What becomes of an exposure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExposureChangeKind {
+    /// It was heard: it counts for as long as windows look back.
+    Heard,
+    /// It was not: it counts no more.
+    Dropped,
+}
+
+/// The beacon role's state: who it is, and the keys that open tokens.
+#[derive(Clone, Debug)]
+pub struct BeaconRole {
+    keys: TokenKeys,
+    server_id: ServerId,
+    boot_id: BootId,
+}
+
+impl BeaconRole {
+    /// A role of that server and boot.
+    #[must_use]
+    pub const fn new(keys: TokenKeys, server_id: ServerId, boot_id: BootId) -> Self {
+        Self { keys, server_id, boot_id }
+    }
+
+    /// The record that a beacon makes.
+    ///
+    /// # Errors
+    /// [`BeaconRefusal`] when there is no such event, or the token is none of ours.
+    pub fn step(&self, beacon: Beacon<'_>, now: Now) -> Result<Accepted, BeaconRefusal> {
+        let event = BeaconEvent::named(beacon.event).ok_or(BeaconRefusal::UnknownEvent)?;
+        let claims = self.keys.open(beacon.token)?;
+        let exposure = exposure_change(event, claims.impression_at_start).map(|kind| ExposureChange {
+            listener_key: claims.listener_key,
+            impression_id: claims.impression_id,
+            kind,
+        });
+        let body = Event::Beacon(Box::new(BeaconRecord::of(event, claims, beacon.played_ms, beacon.truncated_ip)));
+        let envelope = Envelope {
+            event_id: body.id(),
+            occurred_at: now.wall,
+            received_at: now.wall,
+            server_id: self.server_id,
+            boot_id: self.boot_id,
+            trace_id: beacon.trace_id,
+            body,
+        };
+        Ok(Accepted { envelope, exposure })
+    }
+}
+
+/// What an event means for the listener's caps, if anything.
+fn exposure_change(event: BeaconEvent, impression_at_start: bool) -> Option<ExposureChangeKind> {
+    match event {
+        BeaconEvent::Impression => Some(ExposureChangeKind::Heard),
+        BeaconEvent::Start => impression_at_start.then_some(ExposureChangeKind::Heard),
+        BeaconEvent::Void | BeaconEvent::NotUsed | BeaconEvent::Error => Some(ExposureChangeKind::Dropped),
+        BeaconEvent::FirstQuartile
+        | BeaconEvent::Midpoint
+        | BeaconEvent::ThirdQuartile
+        | BeaconEvent::Complete
+        | BeaconEvent::Skip
+        | BeaconEvent::Mute
+        | BeaconEvent::Unmute
+        | BeaconEvent::Click => None,
+    }
+}

@@ -1,0 +1,3 @@
+//! Roles: thin shells around state machines. What they decide is in the core; what they do here is put its parts together.
+
+pub mod beacon;
