@@ -6,6 +6,7 @@
 
 pub mod caps;
 pub mod catalog;
+pub mod decision;
 pub mod events;
 pub mod http;
 pub mod impressions;
