@@ -6,6 +6,9 @@
 
 pub mod caps;
 pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod decision;
 pub mod events;
 pub mod http;

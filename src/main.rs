@@ -1,3 +1,7 @@
 //! The `segue` binary: parses the command line and runs the command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    segue::cli::main()
+}

@@ -1,0 +1,31 @@
+# Everything a person runs. `make` alone lists it. Each target says what it misses and how to get it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench fuzz lint check-tools
+
+# Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
+SECONDS ?=
+
+help: ## This list
+	@echo "Segue: a real-time audio ad decision server. Two commands to begin with: make demo, make test."
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: check-tools ## A made-up network with listeners, until Ctrl-C [SECONDS=30: that long]
+	cargo run --quiet -- demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: check-tools ## All tests, and a table of what was skipped
+	@scripts/test.sh
+
+bench: check-tools ## A short run of the benches: index, decide, pod, token, journal
+	cargo bench --benches -- --warm-up-time 0.5 --measurement-time 2 --noplot
+
+fuzz: check-tools ## Fuzz the parsers of outside input [SECONDS=60 each]
+	@scripts/fuzz.sh $(if $(SECONDS),$(SECONDS),60)
+
+lint: check-tools ## Format and lints, as CI runs them
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+check-tools:
+	@scripts/check-tools.sh

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Sees to the tools that a build needs: installs what rustup can, and says exactly what to install for the rest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing() {
+    printf 'Segue needs %s.\n  %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+# Some dependencies compile a little C or assembly, and Rust links through it.
+command -v cc >/dev/null || missing "a C compiler and linker" "On Debian: apt-get install -y gcc libc6-dev"
+command -v cargo >/dev/null || missing "a Rust toolchain" \
+    "On Debian: apt-get install -y rustup && rustup default stable"
+
+channel=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+if command -v rustup >/dev/null; then
+    # Older rustups install the pinned toolchain by themselves, newer ones may be told not to; asking first is quick.
+    if ! rustup run "$channel" rustc --version >/dev/null 2>&1; then
+        echo "installing Rust $channel, which rust-toolchain.toml pins" >&2
+        rustup toolchain install "$channel" --profile minimal --component rustfmt --component clippy
+    fi
+    for component in rustfmt clippy; do
+        if ! rustup component list --toolchain "$channel" --installed 2>/dev/null | grep -q "^$component"; then
+            rustup component add --toolchain "$channel" "$component"
+        fi
+    done
+else
+    have=$(cargo --version | sed 's/^cargo \([0-9.]*\).*/\1/')
+    oldest=$(printf '%s\n%s\n' "$channel" "$have" | sort -V | head -n 1)
+    [ "$oldest" = "$channel" ] || missing "Rust $channel or newer; this is $have" \
+        "On Debian: apt-get install -y rustup && rustup toolchain install $channel"
+fi

@@ -1,0 +1,128 @@
+//! The command line. One file a command: its arguments and a `run` that answers with an [`Exit`] or a [`Failure`].
+//!
+//! To add a command: a file with `Args` and `run(&Args) -> Result<Exit, Failure>`, a variant of [`Command`] whose docstring is its help, and
+//! the line in [`dispatch`].
+
+mod config;
+mod options;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+pub(crate) use options::ConfigOptions;
+
+/// What a newcomer reads first.
+const ABOUT: &str = "Segue decides which audio ads play between two tracks, and counts what was heard.
+
+Two ways to begin:
+  segue demo     a made-up network with listeners, for as long as you like; nothing to set up
+  segue serve    the server, on 127.0.0.1:8080, with its state in ./segue-data";
+
+const AFTER: &str =
+    "Exit status: 0 done, 1 a check found a difference, 2 wrong usage or configuration, 3 failed while running.
+Settings: `segue config example` prints all of them with their defaults.";
+
+#[derive(Parser, Debug)]
+#[command(name = "segue", version, about = ABOUT, after_help = AFTER, subcommand_required = true, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check, print or explain the configuration.
+    Config(config::Args),
+}
+
+/// How a command ended that could do its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Done, and nothing is wrong.
+    Ok,
+    /// A check found a difference.
+    Difference,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something failed while running.
+    #[error("{0:#}")]
+    Running(#[from] anyhow::Error),
+}
+
+impl Exit {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Difference => 1,
+        }
+    }
+}
+
+impl Failure {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Running(_) => 3,
+        }
+    }
+}
+
+/// Parses the command line, runs the command and says how it ended. Failures go to standard error.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    match dispatch(&command_line.command) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            // Nobody is left to tell when standard error is closed; the exit status says it.
+            let _ = writeln!(std::io::stderr(), "segue: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Config(args) => config::run(args),
+    }
+}
+
+/// Prints to standard output. A reader that went away early (`segue ... | head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Running(anyhow::Error::new(error).context("writing to standard output")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn help_begins_with_what_it_is_and_how_to_begin() {
+        let help = CommandLine::command().render_long_help().to_string();
+        for text in ["Segue decides", "segue demo", "segue serve", "Exit status: 0 done, 1", "--version"] {
+            assert!(help.contains(text), "{text} is not in\n{help}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The table of settings: name, kind, default, bounds and meaning of each. The example file is printed from it, and reading checks against it.
+//!
+//! To add a setting: a line here, a field in [`super::Config`] and the line in `Config::read` that joins them; then
+//! `UPDATE_GOLDEN=1 cargo test --lib config` writes the example file anew.
+
+/// One thing that can be configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Section and key: `server.listen`.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// What it does, for the person who runs the server. Sentences; wrapped where it is printed.
+    pub doc: &'static str,
+    /// Settings for tests and demonstrations are accepted but not in the example.
+    pub audience: Audience,
+}
+
+/// Whom a setting is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// Whoever runs a server.
+    Operator,
+    /// Tests and the demo: not in the example file.
+    Test,
+}
+
+/// The values that a setting takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A whole number from `min` to `max`, both included.
+    Number {
+        /// Value where nothing is set.
+        default: u64,
+        /// Least value accepted.
+        min: u64,
+        /// Greatest value accepted.
+        max: u64,
+        /// What is counted: `bytes`, `ms`.
+        unit: &'static str,
+    },
+    /// An IP address with a port.
+    Address {
+        /// Value where nothing is set.
+        default: &'static str,
+    },
+    /// A path of the file system, relative to the working folder.
+    Path {
+        /// Value where nothing is set.
+        default: &'static str,
+    },
+    /// A text with a form of its own, judged where it is read.
+    Text {
+        /// Value where nothing is set.
+        default: &'static str,
+        /// The form, in words.
+        form: &'static str,
+    },
+    /// One of a few words.
+    Choice {
+        /// Value where nothing is set.
+        default: &'static str,
+        /// All of them.
+        words: &'static [&'static str],
+    },
+}
+
+const fn number(
+    name: &'static str,
+    default: u64,
+    bounds: (u64, u64),
+    unit: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        kind: Kind::Number { default, min: bounds.0, max: bounds.1, unit },
+        doc,
+        audience: Audience::Operator,
+    }
+}
+
+const fn setting(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { name, kind, doc, audience: Audience::Operator }
+}
+
+const fn for_tests(setting: Setting) -> Setting {
+    Setting { audience: Audience::Test, ..setting }
+}
+
+const KIB: u64 = 1_024;
+const MIB: u64 = 1_024 * KIB;
+const GIB: u64 = 1_024 * MIB;
+
+/// All settings, grouped by section, in the order of the example file.
+#[rustfmt::skip] // a table: one setting a paragraph
+pub const SETTINGS: &[Setting] = &[
+    setting("server.listen", Kind::Address { default: "127.0.0.1:8080" },
+        "Address and port that players, beacons and the API reach. Port 0 takes any free port; the first line printed tells which."),
+    number("server.workers", 0, (0, 1_024), "threads",
+        "HTTP worker threads. 0 takes one for each core."),
+    setting("server.public_url", Kind::Text { default: "", form: "an http or https URL without a path, or nothing" },
+        "What players see: the beginning of tracking and click URLs. Empty: http:// and the address listened on."),
+    number("server.max_body_bytes", 256 * KIB, (4 * KIB, 16 * MIB), "bytes",
+        "Largest request body. A larger one is answered 413 before it is read. A line item with 50,000 audience ids takes about 1.5 MB."),
+    number("server.request_timeout_ms", 5_000, (100, 60_000), "ms",
+        "Time in which a client must have sent its request's head; slower ones are dropped."),
+
+    setting("data.dir", Kind::Path { default: "./segue-data" },
+        "Folder of all state: journals, stores, keys. Created when missing. One process at a time."),
+
+    number("journal.segment_bytes", 64 * MIB, (64 * KIB, GIB), "bytes",
+        "Size of one journal file, allocated ahead. Whole files are deleted when they are no longer needed."),
+    number("journal.quota_bytes", 8 * GIB, (MIB, 1_024 * GIB), "bytes",
+        "Most that the money journal may take. When it is full, paid ads stop; no billable record is dropped."),
+    number("journal.linger_us", 0, (0, 100_000), "us",
+        "How long a group commit waits for company. 0: a commit takes whatever came while the one before was written."),
+    number("journal.ack_timeout_ms", 250, (10, 10_000), "ms",
+        "A beacon that is not on disk after this time is answered 503, and the player sends it again."),
+    for_tests(setting("journal.fault", Kind::Text { default: "none", form: "none, or POINT:N with POINT one of append, before_sync, roll, accounting_commit" },
+        "The process kills itself at the N-th passing of this point.")),
+
+    number("decision.sample_one_in", 256, (1, 1_000_000), "breaks",
+        "One ad break in this many is evaluated again off the request path, without early stop, for supply and the reasons of non-delivery."),
+    number("decision.listener_cache_entries", 200_000, (1_000, 100_000_000), "listeners",
+        "Listeners whose state is kept in memory. About 1 kB each."),
+    number("decision.ads_per_break_max", 8, (1, 16), "ads",
+        "Most ads in one break, whatever the player asks for."),
+
+    number("accounting.commit_interval_ms", 200, (1, 10_000), "ms",
+        "How often balances, ledger and position are committed. Longer: fewer writes, later reports."),
+    number("accounting.lease_seconds", 900, (5, 3_600), "s",
+        "How much need a lease of budget covers. Longer bridges a longer outage of accounting; shorter spreads the end of a budget better."),
+
+    number("tokens.rotate_hours", 24, (1, 720), "h",
+        "Age at which the key that seals tokens is replaced. The one before stays valid for opening."),
+
+    number("shutdown.drain_ms", 10_000, (0, 300_000), "ms",
+        "Time for requests in flight to end after SIGTERM."),
+
+    setting("log.level", Kind::Text { default: "info", form: "error, warn, info, debug or trace, or a filter such as info,segue::journal=debug" },
+        "What is logged, to standard error."),
+    setting("log.format", Kind::Choice { default: "text", words: &["text", "json"] },
+        "text for people, json for machines: one object a line."),
+
+    for_tests(number("clock.acceleration", 1, (1, 10_000), "virtual ms a real ms",
+        "Virtual time runs this many times faster.")),
+];
+
+/// The setting of that name.
+#[must_use]
+pub(super) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The example file: every operator's setting with its meaning, unit, bounds and default.
+#[must_use]
+pub fn example() -> String {
+    let mut text = String::from(
+        "# All settings of Segue, each with its default. Copy to segue.toml and keep what you change.\n\
+         # Every setting can also be given as an environment variable, SEGUE_SERVER__LISTEN for server.listen, or as a flag,\n\
+         # --set server.listen=0.0.0.0:8080. Flags win over the environment, the environment over the file.\n\
+         # `segue config check` tells whether a configuration is valid; `segue config print` prints the one in force.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS.iter().filter(|setting| setting.audience == Audience::Operator) {
+        let (its_section, key) = setting.name.split_once('.').expect("a name is section.key: a test asserts it");
+        text.push('\n');
+        if its_section != section {
+            section = its_section;
+            text.extend(["[", section, "]\n"]);
+        }
+        for line in wrapped(setting.doc) {
+            text.extend(["# ", &line, "\n"]);
+        }
+        text.extend(["# ", &setting.kind.form(), "\n", key, " = ", &setting.kind.default_toml(), "\n"]);
+    }
+    text
+}
+
+impl Kind {
+    /// The values accepted, in words.
+    #[must_use]
+    pub fn form(&self) -> String {
+        match self {
+            Self::Number { min, max, unit, .. } => format!("Unit: {unit}. From {min} to {max}."),
+            Self::Address { .. } => "An IP address and a port, such as 127.0.0.1:8080.".to_owned(),
+            Self::Path { .. } => "A path.".to_owned(),
+            Self::Text { form, .. } => format!("Form: {form}."),
+            Self::Choice { words, .. } => format!("One of: {}.", words.join(", ")),
+        }
+    }
+
+    /// The default as TOML writes it.
+    #[must_use]
+    pub fn default_toml(&self) -> String {
+        match self {
+            Self::Number { default, .. } => default.to_string(),
+            Self::Address { default }
+            | Self::Path { default }
+            | Self::Text { default, .. }
+            | Self::Choice { default, .. } => format!("{default:?}"),
+        }
+    }
+}
+
+/// Columns of a comment in the example file.
+const WIDTH: usize = 100;
+
+fn wrapped(doc: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in doc.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_sections_stand_together() {
+        let mut seen_sections: Vec<&str> = Vec::new();
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            let (section, key) = setting.name.split_once('.').expect("section.key");
+            assert!(!key.contains('.'), "{}: one dot", setting.name);
+            assert!(SETTINGS[..index].iter().all(|other| other.name != setting.name), "{} twice", setting.name);
+            if seen_sections.last() != Some(&section) {
+                assert!(!seen_sections.contains(&section), "section {section} is in two places");
+                seen_sections.push(section);
+            }
+            assert!(setting.doc.ends_with('.'), "{}: the doc is made of sentences", setting.name);
+        }
+    }
+
+    #[test]
+    fn the_example_file_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/segue.example.toml");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, example()).expect("writes the example file");
+        }
+        let on_disk = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(on_disk == example(), "segue.example.toml differs from the table; UPDATE_GOLDEN=1 writes it anew");
+    }
+}
