@@ -90,7 +90,7 @@ pub fn to_request(
     if consent == ConsentScope::Personal {
         facts.age = check.age(body.listener.age);
         facts.gender = check.one("listener.gender", body.listener.gender, normal::gender);
-        facts.segments = check.many("segments", body.segments.unwrap_or_default(), SEGMENTS_MAX);
+        facts.segments = check.many("segments", &body.segments.unwrap_or_default(), SEGMENTS_MAX);
     }
     Ok(AdBreakRequest {
         network_id: asker.network_id,
@@ -209,7 +209,7 @@ impl Checker<'_> {
         value
     }
 
-    fn many(&mut self, path: &str, texts: Vec<String>, most: usize) -> Vec<String> {
+    fn many(&mut self, path: &str, texts: &[String], most: usize) -> Vec<String> {
         if texts.len() > most {
             self.warn(path, "too_many", &format!("only the first {most} are used"));
         }
@@ -279,13 +279,13 @@ impl Checker<'_> {
     }
 
     fn context(&mut self, facts: &mut Facts, context: ContextBody) {
-        facts.genres = self.many("context.genres", context.genres.unwrap_or_default(), CONTEXT_MAX_VALUES);
-        facts.moods = self.many("context.moods", context.moods.unwrap_or_default(), CONTEXT_MAX_VALUES);
+        facts.genres = self.many("context.genres", &context.genres.unwrap_or_default(), CONTEXT_MAX_VALUES);
+        facts.moods = self.many("context.moods", &context.moods.unwrap_or_default(), CONTEXT_MAX_VALUES);
         facts.playlist = self.one("context.playlist", context.playlist, normal::word);
-        facts.artists = self.many("context.artists", context.artists.unwrap_or_default(), CONTEXT_MAX_VALUES);
+        facts.artists = self.many("context.artists", &context.artists.unwrap_or_default(), CONTEXT_MAX_VALUES);
         facts.explicit = context.explicit;
         let categories = context.content_categories.unwrap_or_default();
-        facts.content_categories = self.many("context.content_categories", categories, CONTEXT_MAX_VALUES);
+        facts.content_categories = self.many("context.content_categories", &categories, CONTEXT_MAX_VALUES);
     }
 
     fn key_values(&mut self, pairs: std::collections::BTreeMap<String, Vec<String>>) -> Vec<(String, String)> {
@@ -295,7 +295,7 @@ impl Checker<'_> {
                 self.warn("key_values", "unknown_value", "a key was left out: expected 1 to 128 characters");
                 continue;
             };
-            for value in self.many(&format!("key_values.{name}"), values, CONTEXT_MAX_VALUES) {
+            for value in self.many(&format!("key_values.{name}"), &values, CONTEXT_MAX_VALUES) {
                 key_values.push((name.clone(), value));
             }
         }
