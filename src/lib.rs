@@ -16,5 +16,6 @@ pub mod impressions;
 pub mod model;
 pub mod roles;
 pub mod targeting;
+pub mod telemetry;
 pub mod tokens;
 pub mod workload;

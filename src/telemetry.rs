@@ -1,0 +1,342 @@
+//! What is seen from outside: metrics, logs and request ids.
+//!
+//! All metrics stand in one table, so that what `/metrics` shows can be read in one place. Label values are fixed words of the program, never
+//! what a client sent: the number of time series is bounded. The core knows nothing of this; its shells count what it returns.
+//!
+//! Logs go to standard error. At `info` nothing is said for each request; at `debug` each request is a span with its `request_id`, which the
+//! answer repeats in `X-Request-Id`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogConfig, LogFormat};
+use crate::model::BootId;
+
+/// What a metric measures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution of seconds.
+    Seconds,
+}
+
+macro_rules! metric_table {
+    ($($variant:ident $kind:ident $name:literal $labels:tt $help:literal)*) => {
+        /// Everything that is counted or measured.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Metric {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Metric {
+            /// All metrics, in the table's order, which is the order of the variants.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name that Prometheus sees.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => concat!("segue_", $name),)* }
+            }
+
+            /// What it measures, in a sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+
+            /// Counter, gauge or distribution.
+            #[must_use]
+            pub const fn kind(self) -> MetricKind {
+                match self { $(Self::$variant => MetricKind::$kind,)* }
+            }
+
+            /// Names of its labels, in the order in which their values are given.
+            #[must_use]
+            pub const fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &$labels,)* }
+            }
+        }
+    };
+}
+
+metric_table! {
+    HttpRequests      Counter "http_requests_total"          ["route", "status"] "HTTP requests answered."
+    HttpSeconds       Seconds "http_seconds"                 ["route"]           "Time from a request's head to its answer."
+    HttpRefused       Counter "http_refused_total"           ["reason"]          "Requests refused for what they contained or who sent them."
+    InputWarnings     Counter "input_warnings_total"         ["code"]            "Optional fields that were dropped with a warning."
+    Breaks            Counter "breaks_total"                 ["outcome"]         "Ad breaks answered, by outcome."
+    Ads               Counter "ads_total"                    ["tier"]            "Ads put into pods, by tier."
+    NoFill            Counter "no_fill_total"                ["reason"]          "Candidates not served, by reason."
+    DecisionSeconds   Seconds "decision_seconds"             []                  "Time of one decision, draws included, HTTP not."
+    DrawsRefused      Counter "draws_refused_total"          []                  "Leases found empty after a decision had chosen them."
+    Beacons           Counter "beacons_total"                ["event", "answer"] "Beacons, by event and answer."
+    BeaconSeconds     Seconds "beacon_seconds"               []                  "Time from a beacon's arrival to its record being on disk."
+    JournalBytes      Counter "journal_bytes_total"          ["journal"]         "Bytes appended to a journal."
+    JournalSyncs      Counter "journal_syncs_total"          ["journal"]         "Group commits of a journal."
+    JournalSyncSeconds Seconds "journal_sync_seconds"        ["journal"]         "Time of one write with fdatasync."
+    JournalUsedBytes  Gauge   "journal_used_bytes"           ["journal"]         "Bytes that a journal's segments take."
+    JournalShed       Counter "journal_shed_total"           ["journal"]         "Records shed because a journal was full or slow; never of the money journal."
+    CatalogVersion    Gauge   "catalog_version"              []                  "Version of the catalogue that decisions read."
+    CatalogLineItems  Gauge   "catalog_line_items"           []                  "Line items in the snapshot."
+    CatalogSwapSeconds Seconds "catalog_swap_seconds"        []                  "Time from a change's commit to its snapshot being served."
+    CatalogChanges    Counter "catalog_changes_total"        ["outcome"]         "Writes through the campaign API, by outcome."
+    ListenerCache     Counter "listener_cache_total"         ["outcome"]         "Look-ups of a listener's state, by hit or miss."
+    AccountingLag     Gauge   "accounting_lag_records"       []                  "Records of the event log that accounting has not applied yet."
+    AccountingApplied Counter "accounting_applied_total"     ["event"]           "Records applied by accounting."
+    SettledMicros     Counter "settled_micros_total"         []                  "Money settled, in micros."
+    Unbilled          Counter "unbilled_total"               ["reason"]          "Impressions recorded and not charged, by reason."
+    LeasesGranted     Counter "leases_granted_total"         []                  "Leases of budget granted."
+    LeasesOpen        Gauge   "leases_open"                  []                  "Leases not closed yet."
+    SamplesDropped    Counter "samples_dropped_total"        []                  "Exhaustive evaluations skipped because the ones before were not done."
+    Up                Gauge   "up"                           ["version"]         "1 while the process serves."
+}
+
+/// Bounds of the distributions' buckets: from 10 µs, well under a decision, to 2.5 s, well over every deadline.
+const SECONDS_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5,
+];
+
+const TABLE: Metadata<'static> = Metadata::new("segue", Level::INFO, None);
+
+/// Counts and measures. Cheap to clone; all clones count together. There is no global one: who counts is given it.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// Handles of the metrics without labels, by place in the table: counting those takes no look-up.
+    plain: Vec<Option<Plain>>,
+}
+
+enum Plain {
+    Counter(Counter),
+    Gauge(Gauge),
+    Seconds(Histogram),
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut builder = PrometheusBuilder::new();
+        for metric in Metric::ALL.iter().filter(|metric| metric.kind() == MetricKind::Seconds) {
+            builder = builder
+                .set_buckets_for_metric(Matcher::Full(metric.name().to_owned()), SECONDS_BUCKETS)
+                .expect("the buckets are not empty");
+        }
+        let recorder = builder.build_recorder();
+        let plain = Metric::ALL.iter().map(|metric| register_plain(&recorder, *metric)).collect();
+        Self(Arc::new(Inner { handle: recorder.handle(), recorder, plain }))
+    }
+
+    /// Adds to a counter without labels.
+    pub fn add(&self, metric: Metric, by: u64) {
+        match self.plain(metric) {
+            Some(Plain::Counter(counter)) => counter.increment(by),
+            _ => debug_assert!(false, "{metric:?} is no counter without labels"),
+        }
+    }
+
+    /// Adds to a counter with labels, their values in the table's order.
+    pub fn add_labelled(&self, metric: Metric, labels: &[&'static str], by: u64) {
+        debug_assert_eq!(metric.kind(), MetricKind::Counter, "{metric:?}");
+        self.0.recorder.register_counter(&key(metric, labels), &TABLE).increment(by);
+    }
+
+    /// Sets a gauge without labels.
+    pub fn set(&self, metric: Metric, value: u64) {
+        match self.plain(metric) {
+            Some(Plain::Gauge(gauge)) => gauge.set(as_float(value)),
+            _ => debug_assert!(false, "{metric:?} is no gauge without labels"),
+        }
+    }
+
+    /// Sets a gauge with labels, their values in the table's order.
+    pub fn set_labelled(&self, metric: Metric, labels: &[&'static str], value: u64) {
+        debug_assert_eq!(metric.kind(), MetricKind::Gauge, "{metric:?}");
+        self.0.recorder.register_gauge(&key(metric, labels), &TABLE).set(as_float(value));
+    }
+
+    /// Adds a time to a distribution without labels.
+    pub fn observe_seconds(&self, metric: Metric, seconds: f64) {
+        match self.plain(metric) {
+            Some(Plain::Seconds(histogram)) => histogram.record(seconds),
+            _ => debug_assert!(false, "{metric:?} is no distribution without labels"),
+        }
+    }
+
+    /// Adds a time to a distribution with labels, their values in the table's order.
+    pub fn observe_seconds_labelled(&self, metric: Metric, labels: &[&'static str], seconds: f64) {
+        debug_assert_eq!(metric.kind(), MetricKind::Seconds, "{metric:?}");
+        self.0.recorder.register_histogram(&key(metric, labels), &TABLE).record(seconds);
+    }
+
+    /// The text of `/metrics`, in the Prometheus exposition format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.handle.render()
+    }
+
+    /// Sorts observed times into their buckets. To be called every few seconds: until then each takes memory of its own.
+    pub fn upkeep(&self) {
+        self.0.handle.run_upkeep();
+    }
+
+    fn plain(&self, metric: Metric) -> Option<&Plain> {
+        // The variants are numbered in the order of the table.
+        self.0.plain.get(metric as usize).and_then(Option::as_ref)
+    }
+}
+
+fn register_plain(recorder: &PrometheusRecorder, metric: Metric) -> Option<Plain> {
+    let (name, help) = (metric.name().into(), SharedString::from(metric.help()));
+    match metric.kind() {
+        MetricKind::Counter => recorder.describe_counter(name, None, help),
+        MetricKind::Gauge => recorder.describe_gauge(name, None, help),
+        MetricKind::Seconds => recorder.describe_histogram(name, None, help),
+    }
+    if !metric.labels().is_empty() {
+        return None;
+    }
+    let key = key(metric, &[]);
+    Some(match metric.kind() {
+        MetricKind::Counter => Plain::Counter(recorder.register_counter(&key, &TABLE)),
+        MetricKind::Gauge => Plain::Gauge(recorder.register_gauge(&key, &TABLE)),
+        MetricKind::Seconds => Plain::Seconds(recorder.register_histogram(&key, &TABLE)),
+    })
+}
+
+fn key(metric: Metric, values: &[&'static str]) -> Key {
+    debug_assert_eq!(metric.labels().len(), values.len(), "labels of {metric:?}");
+    let labels = metric.labels().iter().zip(values).map(|(label, value)| Label::from_static_parts(label, value));
+    Key::from_parts(metric.name(), labels.collect::<Vec<_>>())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float by its format, and exact to 2^53")]
+fn as_float(value: u64) -> f64 {
+    value as f64
+}
+
+/// Logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not one; the configuration checks it before.
+    #[error("the log filter is not valid")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// Something else in the process logs already.
+    #[error("logging was started twice")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging to standard error, for the whole process, once.
+///
+/// # Errors
+/// [`TelemetryError`] when the filter is wrong or logging runs already.
+pub fn start_logging(config: &LogConfig) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder().parse(&config.level).map_err(TelemetryError::Filter)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => lines.with_ansi(false).finish().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+    }
+    .map_err(TelemetryError::Twice)
+}
+
+/// Longest request id taken over from a client.
+const REQUEST_ID_LENGTH_MAX: usize = 64;
+
+/// Gives each request an id: the client's `X-Request-Id` if it is a plain one, else one of our own, unique across servers and restarts.
+#[derive(Debug)]
+pub struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids of this boot.
+    #[must_use]
+    pub fn new(boot: BootId) -> Self {
+        let bits = boot.as_u128();
+        // The low half of a UUIDv7 is random, the high half mostly the year.
+        Self { prefix: format!("{:08x}", bits & 0xffff_ffff), next: AtomicU64::new(0) }
+    }
+
+    /// The id of a request whose `X-Request-Id` header is this.
+    pub fn of(&self, header: Option<&str>) -> String {
+        let plain = |id: &&str| {
+            (1..=REQUEST_ID_LENGTH_MAX).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        header.filter(plain).map_or_else(
+            // Relaxed: only uniqueness is wanted, no order with other memory.
+            || format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)),
+            ToOwned::to_owned,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tell_their_kind() {
+        for (index, metric) in Metric::ALL.iter().enumerate() {
+            let name = metric.name();
+            assert_eq!(*metric as usize, index, "{name}");
+            assert!(Metric::ALL[..index].iter().all(|other| other.name() != name), "{name} twice");
+            assert_eq!(name.ends_with("_total"), metric.kind() == MetricKind::Counter, "{name}");
+            assert_eq!(name.ends_with("_seconds"), metric.kind() == MetricKind::Seconds, "{name}");
+            assert!(metric.help().ends_with('.'), "{name}: help is a sentence");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.add(Metric::LeasesGranted, 2);
+        metrics.add_labelled(Metric::Beacons, &["impression", "204"], 3);
+        metrics.clone().add_labelled(Metric::Beacons, &["impression", "204"], 1);
+        metrics.set(Metric::CatalogVersion, 17);
+        metrics.observe_seconds(Metric::DecisionSeconds, 0.000_3);
+        metrics.upkeep();
+        let text = metrics.render();
+        for line in [
+            "# HELP segue_leases_granted_total Leases of budget granted.",
+            "segue_leases_granted_total 2",
+            "segue_beacons_total{event=\"impression\",answer=\"204\"} 4",
+            "segue_catalog_version 17",
+            "segue_decision_seconds_bucket{le=\"0.00025\"} 0",
+            "segue_decision_seconds_bucket{le=\"0.0005\"} 1",
+            "segue_draws_refused_total 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn request_ids_are_the_clients_if_plain_and_else_our_own() {
+        let ids = RequestIds::new(BootId::from_u128(0xabcd_0123_4567));
+        assert_eq!(ids.of(Some("player-7.retry_2")), "player-7.retry_2");
+        assert_eq!(ids.of(None), "01234567-0");
+        for refused in ["", "a b", "x\ny", "é", &"x".repeat(65)] {
+            assert!(ids.of(Some(refused)).starts_with("01234567-"), "{refused:?}");
+        }
+    }
+}
