@@ -1,0 +1,238 @@
+//! What happens to a listener's state, as pure changes of it.
+//!
+//! The life of an exposure: *reserved* when a break is answered (it counts against caps from then on), *heard* when the impression is reported
+//! (it counts for as long as windows look back), dropped when it was given up or its reservation ran out. A break is *open* from its answer
+//! until it expires; while it is, a repeat of its request gets the same answer.
+
+use crate::model::{Exposure, ExposureState, ImpressionId, ListenerState, OpenAd, OpenBreak, RequestId, WallMs};
+
+/// How long an exposure is kept at most, in milliseconds: the longest window of a cap, 35 days.
+pub const EXPOSURE_LIFE_MS: i64 = 35 * 86_400_000;
+
+/// Most breaks that are open ahead of time.
+pub const MAX_PREFETCHED: usize = ListenerState::MAX_OPEN_BREAKS - 1;
+
+/// Why an answered break can't be opened for a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenRefusal {
+    /// Two are open ahead of time already.
+    #[error("{MAX_PREFETCHED} breaks are open ahead of time already")]
+    TooManyPrefetched,
+}
+
+impl OpenRefusal {
+    /// Its name in answers, metrics and logs; never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooManyPrefetched => "too_many_prefetched",
+        }
+    }
+}
+
+/// The answer to the open break of that request.
+#[must_use]
+pub fn repeated<'s>(state: &'s ListenerState, request_id: &RequestId, now: WallMs) -> Option<&'s [u8]> {
+    let open = state.open_breaks.iter().find(|open| &open.request_id == request_id && now < open.expires_at)?;
+    Some(&open.answer)
+}
+
+/// Whether another break may be opened ahead of time.
+///
+/// # Errors
+/// [`OpenRefusal::TooManyPrefetched`] when as many are open as may be.
+pub fn may_prefetch(state: &ListenerState, now: WallMs) -> Result<(), OpenRefusal> {
+    let open = state.open_breaks.iter().filter(|open| open.prefetch && now < open.expires_at).count();
+    if open < MAX_PREFETCHED { Ok(()) } else { Err(OpenRefusal::TooManyPrefetched) }
+}
+
+/// Drops what is over: open breaks past their end, reservations that ran out, exposures that no window can see.
+pub fn expire(state: &mut ListenerState, now: WallMs) {
+    state.open_breaks.retain(|open| now < open.expires_at);
+    state.exposures.retain(|exposure| {
+        let counts = match exposure.state {
+            ExposureState::Reserved { until } => now < until,
+            ExposureState::Heard => true,
+        };
+        counts && now.since(exposure.at) < EXPOSURE_LIFE_MS
+    });
+}
+
+/// Opens an answered break and reserves its exposures. Returns the ads given up for it: those of the listener's open break that was not asked
+/// ahead of time, as far as they were not heard, when this one was not either.
+pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure>) -> Vec<OpenAd> {
+    let mut given_up = Vec::new();
+    if !opened.prefetch {
+        let (stay, over): (Vec<_>, Vec<_>) = state.open_breaks.drain(..).partition(|open| open.prefetch);
+        state.open_breaks = stay;
+        given_up.extend(over.into_iter().flat_map(|open| open.ads).filter(|ad| !is_heard(state, ad.impression_id)));
+        for ad in &given_up {
+            drop_exposure(state, ad.impression_id);
+        }
+    }
+    state.last_break_at = Some(opened.decided_at);
+    state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
+    state.exposures.extend(reserved);
+    state.exposures.sort_by_key(|exposure| exposure.at);
+    let excess = state.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);
+    state.exposures.drain(..excess);
+    state.open_breaks.push(opened);
+    let excess = state.open_breaks.len().saturating_sub(ListenerState::MAX_OPEN_BREAKS);
+    state.open_breaks.drain(..excess);
+    given_up
+}
+
+/// Keeps the answer of an open break, for a repeat of its request.
+pub fn keep_answer(state: &mut ListenerState, request_id: &RequestId, answer: &[u8]) {
+    if let Some(open) = state.open_breaks.iter_mut().find(|open| &open.request_id == request_id) {
+        open.answer = answer.to_vec();
+    }
+}
+
+/// The impression was heard: its exposure stays. False when there is none, because it ran out or the state was lost.
+pub fn confirm(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
+    let exposure = state.exposures.iter_mut().find(|exposure| exposure.impression_id == impression_id);
+    exposure.map(|exposure| exposure.state = ExposureState::Heard).is_some()
+}
+
+/// The impression will not be heard: its exposure goes, unless it was heard already. False when there was none to go.
+pub fn release(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
+    !is_heard(state, impression_id) && drop_exposure(state, impression_id)
+}
+
+fn is_heard(state: &ListenerState, impression_id: ImpressionId) -> bool {
+    let exposure = state.exposures.iter().find(|exposure| exposure.impression_id == impression_id);
+    exposure.is_some_and(|exposure| exposure.state == ExposureState::Heard)
+}
+
+fn drop_exposure(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
+    let before = state.exposures.len();
+    state.exposures.retain(|exposure| exposure.impression_id != impression_id);
+    state.exposures.len() < before
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{AdvertiserId, CampaignId, CreativeId, DecisionId, LeaseId, LineItemId, Pseudonym};
+
+    fn impression(number: u32) -> ImpressionId {
+        ImpressionId::Leased { lease_id: LeaseId::from_u128(1), ordinal: number }
+    }
+
+    fn exposure(number: u32, at: i64) -> Exposure {
+        Exposure {
+            impression_id: impression(number),
+            at: WallMs(at),
+            advertiser_id: AdvertiserId::from_u128(1),
+            campaign_id: CampaignId::from_u128(1),
+            line_item_id: LineItemId::from_u128(1),
+            creative_id: CreativeId::from_u128(u128::from(number)),
+            state: ExposureState::Reserved { until: WallMs(at + 1_000) },
+        }
+    }
+
+    fn opened(name: &str, number: u32, at: i64, prefetch: bool) -> (OpenBreak, Vec<Exposure>) {
+        let open = OpenBreak {
+            request_id: RequestId::new(name).expect("a key"),
+            decision_id: DecisionId::from_u128(u128::from(number)),
+            ads: vec![OpenAd { impression_id: impression(number), token: format!("t{number}") }],
+            decided_at: WallMs(at),
+            expires_at: WallMs(at + 1_000),
+            prefetch,
+            answer: Vec::new(),
+        };
+        (open, vec![exposure(number, at)])
+    }
+
+    fn nobody() -> ListenerState {
+        ListenerState::new(Pseudonym([0; 16]))
+    }
+
+    #[test]
+    fn a_new_break_gives_up_the_unplayed_one_and_leaves_the_prefetched() {
+        let mut state = nobody();
+        for (name, number, prefetch) in [("a", 1, false), ("b", 2, true)] {
+            let (open_break, reserved) = opened(name, number, 0, prefetch);
+            assert!(open(&mut state, open_break, reserved).is_empty());
+        }
+        let (open_break, reserved) = opened("c", 3, 10, false);
+        let given_up = open(&mut state, open_break, reserved);
+        assert_eq!(given_up.iter().map(|ad| ad.impression_id).collect::<Vec<_>>(), [impression(1)]);
+        assert_eq!(state.open_breaks.len(), 2);
+        assert_eq!(state.exposures.len(), 2);
+        assert_eq!(state.last_break_creatives, [CreativeId::from_u128(3)]);
+    }
+
+    #[test]
+    fn what_was_heard_is_not_given_up() {
+        let mut state = nobody();
+        let (open_break, reserved) = opened("a", 1, 0, false);
+        open(&mut state, open_break, reserved);
+        assert!(confirm(&mut state, impression(1)));
+        assert!(!release(&mut state, impression(1)));
+        let (open_break, reserved) = opened("b", 2, 10, false);
+        assert!(open(&mut state, open_break, reserved).is_empty());
+        expire(&mut state, WallMs(2_000));
+        assert_eq!(state.exposures.len(), 1, "the heard one stays, the reserved one ran out");
+        assert!(release(&mut state, impression(2)).eq(&false));
+        expire(&mut state, WallMs(EXPOSURE_LIFE_MS));
+        assert!(state.exposures.is_empty());
+    }
+
+    #[test]
+    fn a_repeat_gets_the_answer_while_the_break_is_open() {
+        let mut state = nobody();
+        let (open_break, reserved) = opened("a", 1, 0, false);
+        let request_id = open_break.request_id.clone();
+        open(&mut state, open_break, reserved);
+        keep_answer(&mut state, &request_id, b"answer");
+        assert_eq!(repeated(&state, &request_id, WallMs(999)), Some(b"answer".as_slice()));
+        assert_eq!(repeated(&state, &request_id, WallMs(1_000)), None);
+        assert_eq!(repeated(&state, &RequestId::new("b").expect("a key"), WallMs(0)), None);
+    }
+
+    #[test]
+    fn two_breaks_ahead_of_time_and_no_more() {
+        let mut state = nobody();
+        for (name, number) in [("a", 1), ("b", 2)] {
+            assert_eq!(may_prefetch(&state, WallMs(0)), Ok(()));
+            let (open_break, reserved) = opened(name, number, 0, true);
+            open(&mut state, open_break, reserved);
+        }
+        assert_eq!(may_prefetch(&state, WallMs(999)), Err(OpenRefusal::TooManyPrefetched));
+        assert_eq!(may_prefetch(&state, WallMs(1_000)), Ok(()));
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, the state stays within its bounds and in order, and nothing heard is lost before its time.
+        #[test]
+        fn states_stay_within_bounds(steps in proptest::collection::vec((0_u8..5, 0_u32..40, any::<bool>()), 0..400)) {
+            let (mut state, mut now) = (nobody(), 0_i64);
+            let mut heard = std::collections::BTreeSet::new();
+            for (index, (step, number, prefetch)) in (0_u32..).zip(steps) {
+                now += i64::from(number);
+                match step {
+                    0 | 1 => {
+                        let (open_break, reserved) = opened(&format!("r{index}"), 1_000 + index, now, prefetch);
+                        if !prefetch || may_prefetch(&state, WallMs(now)).is_ok() {
+                            open(&mut state, open_break, reserved);
+                        }
+                    }
+                    2 => {
+                        let id = impression(1_000 + number);
+                        if confirm(&mut state, id) { heard.insert(id); }
+                    }
+                    3 => { release(&mut state, impression(1_000 + number)); }
+                    _ => expire(&mut state, WallMs(now)),
+                }
+                prop_assert!(state.open_breaks.len() <= ListenerState::MAX_OPEN_BREAKS);
+                prop_assert!(state.exposures.len() <= ListenerState::MAX_EXPOSURES);
+                prop_assert!(state.exposures.is_sorted_by_key(|exposure| exposure.at));
+                for id in &heard { prop_assert!(is_heard(&state, *id)); }
+            }
+        }
+    }
+}
