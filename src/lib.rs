@@ -14,6 +14,7 @@ pub mod events;
 pub mod http;
 pub mod impressions;
 pub mod model;
+pub mod pod;
 pub mod roles;
 pub mod targeting;
 pub mod telemetry;
