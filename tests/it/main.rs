@@ -1,4 +1,6 @@
 //! Integration tests: one binary, so that there is one link.
 
+mod command_line;
+mod harness;
 mod layers;
 mod repository;
