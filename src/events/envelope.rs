@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{BeaconRecord, DecisionRecord, LeaseClosed, LeaseGranted};
+use super::{BeaconRecord, CatalogRecord, DecisionRecord, LeaseClosed, LeaseGranted};
+use crate::catalog::EntityId;
 use crate::model::{BeaconEvent, BootId, DecisionId, ImpressionId, LeaseId, ServerId, WallMs};
 
 /// What names an event. Derived from what happened, so that the same happening has the same id wherever and however often it is recorded.
@@ -33,6 +34,12 @@ impl EventId {
     #[must_use]
     pub fn of_decision(decision_id: DecisionId) -> Self {
         Self::digest(&[b"decision:", &decision_id.to_bytes()])
+    }
+
+    /// The id of an entity's revision.
+    #[must_use]
+    pub fn of_revision(entity_id: EntityId, number: u64) -> Self {
+        Self::digest(&[b"revision:", &entity_id.to_bytes(), &number.to_be_bytes()])
     }
 
     fn digest(parts: &[&[u8]]) -> Self {
@@ -93,6 +100,8 @@ pub enum Event {
     Beacon(Box<BeaconRecord>),
     /// An ad break was answered.
     Decision(Box<DecisionRecord>),
+    /// An entity of the catalogue was changed.
+    Catalog(Box<CatalogRecord>),
 }
 
 /// The stream that an event is kept in.
@@ -157,11 +166,12 @@ impl Event {
             Self::Beacon(beacon) if beacon.event.is_money() => Stream::Events,
             Self::Beacon(_) => Stream::Engagement,
             Self::Decision(_) => Stream::Decisions,
+            Self::Catalog(_) => Stream::Catalog,
         }
     }
 
     /// The key of its partition: the advertiser for all that touches an advertiser's money, so that one partition holds all of it; the
-    /// impression for what nobody pays for; the decision for the decision log.
+    /// impression for what nobody pays for; the decision for the decision log; the entity for the catalogue.
     #[must_use]
     pub fn key(&self) -> EventKey {
         match self {
@@ -172,6 +182,7 @@ impl Event {
                 ImpressionId::Unleased { .. } => EventKey { bytes: beacon.impression_id.to_bytes(), length: 21 },
             },
             Self::Decision(decision) => EventKey::of_id(decision.decision_id.to_bytes()),
+            Self::Catalog(record) => EventKey::of_id(record.entity.id().to_bytes()),
         }
     }
 
@@ -183,6 +194,7 @@ impl Event {
             Self::LeaseClosed(lease) => EventId::of_lease_closed(lease.lease_id),
             Self::Beacon(beacon) => EventId::of_beacon(beacon.impression_id, beacon.event),
             Self::Decision(decision) => EventId::of_decision(decision.decision_id),
+            Self::Catalog(record) => EventId::of_revision(record.entity.id(), record.revision.number),
         }
     }
 }

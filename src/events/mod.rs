@@ -5,11 +5,42 @@
 //! crash, another server) has one id, and whoever reads drops the second.
 
 mod beacon;
+pub mod catalog;
 mod decision;
 mod envelope;
+mod error;
 mod lease;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use prost::Message;
 
 pub use beacon::BeaconRecord;
+pub use catalog::{CatalogRecord, Revision, RevisionAction};
 pub use decision::{ChosenAdRecord, DecisionRecord, ListenerView, RequestRecord, SpendReadRecord};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
+pub use error::EventError;
 pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit};
+
+/// Version of the schemas that this code writes. Readers go by fields, not by it; it says which writer a record came from.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The event as it is kept.
+///
+/// # Panics
+/// When a catalogue record's targeting is nested deeper than [`catalog::MAX_EXPRESSION_DEPTH`].
+#[must_use]
+pub fn encode(envelope: &Envelope) -> Vec<u8> {
+    wire::envelope_to_wire(envelope).encode_to_vec()
+}
+
+/// The event that was kept.
+///
+/// # Errors
+/// [`EventError`] when the bytes hold no event that this version can read whole; it names the field.
+pub fn decode(bytes: &[u8]) -> Result<Envelope, EventError> {
+    wire::envelope_from_wire(wire::proto::Envelope::decode(bytes).map_err(EventError::Protobuf)?)
+}

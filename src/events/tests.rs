@@ -1,0 +1,135 @@
+//! Every record reads back as it was written; golden files of version 1 stay readable; bad records are refused by the field's name.
+
+use std::path::PathBuf;
+
+use prost::Message;
+
+use super::catalog::{MAX_EXPRESSION_DEPTH, decode_entity, decode_record, encode_entity, encode_record};
+use super::wire::proto;
+use super::*;
+use crate::catalog::Entity;
+use crate::model::{BeaconEvent, ImpressionId, LeaseId};
+use crate::targeting::{Attribute, Expression, Predicate};
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas/golden/v1").join(name)
+}
+
+/// Compares with a golden file, or rewrites it when asked to.
+fn check_golden(name: &str, bytes: &[u8]) {
+    let path = golden(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, bytes).expect("the golden file is writable");
+    }
+    let kept = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(kept == bytes, "{name} differs from its golden file; if that is meant, UPDATE_GOLDEN=1 rewrites it");
+}
+
+#[test]
+fn events_of_version_1_are_read_and_written_alike() {
+    for (name, envelope) in samples::envelopes() {
+        let file = format!("events/{name}.bin");
+        check_golden(&file, &encode(&envelope));
+        let kept = std::fs::read(golden(&file)).expect("just compared");
+        assert_eq!(decode(&kept), Ok(envelope), "{name}");
+    }
+}
+
+#[test]
+fn entities_and_records_read_back_as_stored() {
+    for (name, entity) in samples::entities() {
+        assert_eq!(decode_entity(&encode_entity(&entity)), Ok(entity.clone()), "{name}");
+        let Some((_, Envelope { body: Event::Catalog(record), .. })) =
+            samples::envelopes().into_iter().find(|(other, _)| *other == name)
+        else {
+            panic!("{name} has an envelope");
+        };
+        assert_eq!(decode_record(&encode_record(&record)), Ok(*record), "{name}");
+    }
+}
+
+#[test]
+fn the_deepest_expression_reads_back() {
+    let mut targeting = Expression::Is(Predicate::Has { attribute: Attribute::Genre, any_of: vec!["pop".to_owned()] });
+    for _ in 1..MAX_EXPRESSION_DEPTH {
+        targeting = Expression::Not(Box::new(targeting));
+    }
+    let line_item = crate::model::LineItem { targeting, ..samples::line_item() };
+    let entity = Entity::LineItem(line_item);
+    assert_eq!(decode_entity(&encode_entity(&entity)), Ok(entity.clone()));
+    let (_, mut envelope) = samples::envelopes().pop().expect("there are samples");
+    let Event::Catalog(record) = &mut envelope.body else { panic!("the last is a catalogue record") };
+    record.entity = entity;
+    assert_eq!(decode(&encode(&envelope)), Ok(envelope));
+}
+
+#[test]
+fn ids_are_derived_from_what_happened() {
+    let impression_id = ImpressionId::Leased { lease_id: LeaseId::from_u128(7), ordinal: 41 };
+    let mut hashed = impression_id.to_bytes().to_vec();
+    hashed.extend_from_slice(b"impression");
+    let id = EventId::of_beacon(impression_id, BeaconEvent::Impression);
+    assert_eq!(id.0, blake3::hash(&hashed).as_bytes()[..16]);
+    assert_ne!(id, EventId::of_beacon(impression_id, BeaconEvent::Complete));
+    assert_ne!(EventId::of_lease_granted(LeaseId::from_u128(7)), EventId::of_lease_closed(LeaseId::from_u128(7)));
+}
+
+/// Encodes the paid beacon after a change of its wire form.
+fn changed(change: impl FnOnce(&mut proto::Envelope, &mut proto::BeaconRecord)) -> Result<Envelope, EventError> {
+    let bytes = encode(&samples::envelope(Event::Beacon(Box::new(samples::paid_beacon()))));
+    let mut wire = proto::Envelope::decode(bytes.as_slice()).expect("just encoded");
+    let Some(proto::envelope::Body::Beacon(mut beacon)) = wire.body.take() else { panic!("a beacon") };
+    change(&mut wire, &mut beacon);
+    wire.body = Some(proto::envelope::Body::Beacon(beacon));
+    decode(&wire.encode_to_vec())
+}
+
+#[test]
+fn a_bad_record_is_refused_by_the_name_of_its_field() {
+    type Change = fn(&mut proto::Envelope, &mut proto::BeaconRecord);
+    let missing = |field| EventError::Missing { field };
+    let cases: [(Change, EventError); 13] = [
+        (|_, beacon| beacon.price_micros = None, missing("beacon.price_micros")),
+        (|_, beacon| beacon.advertiser_id.clear(), missing("beacon.advertiser_id")),
+        (|_, beacon| beacon.event = 0, missing("beacon.event")),
+        (|_, beacon| beacon.event = 99, EventError::UnknownKind { field: "beacon.event" }),
+        (|_, beacon| beacon.platform = 99, EventError::UnknownKind { field: "beacon.platform" }),
+        (|_, beacon| beacon.impression_id = None, missing("beacon.impression_id")),
+        (|_, beacon| beacon.placement.clear(), missing("beacon.placement")),
+        (|envelope, _| envelope.received_at_ms = None, missing("envelope.received_at_ms")),
+        (|envelope, _| envelope.schema_version = 0, missing("envelope.schema_version")),
+        (
+            |_, beacon| beacon.line_item_id.truncate(15),
+            EventError::Invalid { field: "beacon.line_item_id", reason: "expected 16 bytes" },
+        ),
+        (
+            |_, beacon| beacon.country = Some("SE".to_owned()),
+            EventError::Invalid { field: "beacon.country", reason: "expected two letters in lower case" },
+        ),
+        (
+            |_, beacon| beacon.truncated_ip = Some(vec![192, 0, 2, 1]),
+            EventError::Invalid { field: "beacon.truncated_ip", reason: "expected 3 or 6 bytes" },
+        ),
+        (
+            |_, beacon| beacon.app = Some(" ".to_owned()),
+            EventError::Invalid { field: "beacon.app", reason: "expected 1 to 128 visible ASCII characters" },
+        ),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(changed(change), Err(expected));
+    }
+}
+
+#[test]
+fn fields_of_newer_writers_are_skipped_and_newer_kinds_named() {
+    let envelope = samples::envelope(Event::Beacon(Box::new(samples::paid_beacon())));
+    let mut bytes = encode(&envelope);
+    // Field 1000, a varint: nothing of today's.
+    bytes.extend_from_slice(&[0xC0, 0x3E, 0x2A]);
+    assert_eq!(decode(&bytes), Ok(envelope.clone()));
+
+    let mut wire = proto::Envelope::decode(bytes.as_slice()).expect("just encoded");
+    wire.body = None;
+    assert_eq!(decode(&wire.encode_to_vec()), Err(EventError::UnknownKind { field: "envelope.body" }));
+    assert!(matches!(decode(b"\xFF\xFF"), Err(EventError::Protobuf(_))));
+}

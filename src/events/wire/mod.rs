@@ -1,0 +1,22 @@
+//! Domain events ↔ Protobuf. Total one way, checked the other: a record that lacks what a reader needs, or says something impossible, is an
+//! [`EventError`](super::EventError) that names the field. Fields of newer writers are skipped.
+
+mod beacon;
+mod catalog;
+mod codes;
+mod decision;
+mod envelope;
+mod expression;
+mod facts;
+mod lease;
+mod line_item;
+mod read;
+
+pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
+pub(super) use envelope::{envelope_from_wire, envelope_to_wire};
+
+/// What prost-build made of `schemas/segue/v1`; the schemas hold the documentation.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated code")]
+pub(super) mod proto {
+    include!(concat!(env!("OUT_DIR"), "/segue.v1.rs"));
+}
