@@ -4,6 +4,7 @@
 //! `decision` picks the candidates that `targeting` finds and `caps` allows, `pod` fills the slots, `tokens` seals what billing will need.
 //! What was heard comes back as a beacon, goes to the `journal` before it is acknowledged, and `accounting` turns it into money.
 
+pub mod accounting;
 pub mod caps;
 pub mod catalog;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod impressions;
 pub mod model;
 pub mod pod;
+pub mod pacing;
 pub mod roles;
 pub mod targeting;
 pub mod telemetry;

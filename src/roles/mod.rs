@@ -1,3 +1,4 @@
 //! Roles: thin shells around state machines. What they decide is in the core; what they do here is put its parts together.
 
+pub mod accounting;
 pub mod beacon;
