@@ -16,6 +16,8 @@ pub struct Decision {
     pub no_break: Option<NoBreakReason>,
     /// How many candidates fell for which reason. Covers the candidates looked at before nothing unseen could improve the pod.
     pub reasons: ReasonCounts,
+    /// Sum of the shares of voice of the sponsors that ran in this break, in basis points. Above 10,000 each got its part of the whole.
+    pub share_of_voice: u32,
     /// Candidates looked at.
     pub considered: u32,
     /// Every value read beside the snapshot, in order of line item id: with these a decision can be made again (`replay`).
@@ -179,6 +181,7 @@ impl Decision {
             put(&count.to_be_bytes());
         }
         put(&[u8::MAX]);
+        put(&self.share_of_voice.to_be_bytes());
         put(&self.considered.to_be_bytes());
         put(&(self.spend_reads.len() as u64).to_be_bytes());
         for read in &self.spend_reads {

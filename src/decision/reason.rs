@@ -6,7 +6,7 @@
 pub enum NoFillReason {
     /// The request is outside its targeting. Only `explain` says so: a scan never yields it.
     NotMatched,
-    /// What plays around the break is explicit, or not known to be clean, and the line item avoids that.
+    /// What plays around the break is explicit, and the line item avoids that.
     AvoidsExplicit,
     /// The line item avoids a content category of what plays around the break.
     AvoidsContentCategory,
@@ -38,6 +38,8 @@ pub enum NoFillReason {
     Capped,
     /// Its price is below the floor.
     BelowFloor,
+    /// Its lease ran out between decision and draw; the caller excluded it.
+    DrawFailed,
     /// Paused a moment ago; the snapshot does not know yet.
     PausedJustNow,
     /// Held back in this break, to spread delivery over the flight.
@@ -48,8 +50,6 @@ pub enum NoFillReason {
     LeaseSpent,
     /// The lease has no impression ids left.
     LeaseOutOfOrdinals,
-    /// Its lease ran out between decision and draw; the caller excluded it.
-    DrawFailed,
     /// Another ad of its advertiser is in the pod.
     SameAdvertiser,
     /// An ad in the pod is of the same category, or one excludes the other's.
@@ -85,12 +85,12 @@ impl NoFillReason {
         Self::SponsorNotDrawn,
         Self::Capped,
         Self::BelowFloor,
+        Self::DrawFailed,
         Self::PausedJustNow,
         Self::Throttled,
         Self::NoLease,
         Self::LeaseSpent,
         Self::LeaseOutOfOrdinals,
-        Self::DrawFailed,
         Self::SameAdvertiser,
         Self::CategorySeparation,
         Self::Outranked,

@@ -88,6 +88,12 @@ impl PodProblem {
         self.items.push(Item { candidate, group, excluded_from, excluded_to });
     }
 
+    /// Keeps the best `count` candidates and drops the rest.
+    pub fn truncate(&mut self, count: usize) {
+        self.sort();
+        self.items.truncate(count);
+    }
+
     /// How many candidates there are.
     #[must_use]
     pub const fn len(&self) -> usize {

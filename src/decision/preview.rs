@@ -1,0 +1,36 @@
+//! What an operator asked to hear: that ad and no other, whatever its targeting, budget, caps and flight. INV: a preview is never billed.
+
+use std::cmp::Reverse;
+
+use super::answer::{Billing, ChosenAd};
+use super::eligibility::Break;
+use crate::catalog::Snapshot;
+use crate::model::{Creative, Micros, Preview};
+
+/// The ad, if the network has that line item and it that creative. Creatives that wait for approval can be heard: that is what previews are for.
+pub(super) fn choose(snapshot: &Snapshot, of: &Break<'_>, wish: Preview) -> Option<ChosenAd> {
+    let entry = snapshot.line_item(wish.line_item_id)?;
+    if entry.line_item.network_id != of.resolved.network_id {
+        return None;
+    }
+    let own = entry.line_item.creatives.iter().map(|choice| choice.creative_id);
+    let known = own.filter_map(|id| snapshot.creative(id)).filter(|one| one.advertiser_id == entry.advertiser.id);
+    let creative = match wish.creative_id {
+        Some(id) => known.into_iter().find(|creative| creative.id == id)?,
+        None => {
+            let servable = |one: &Creative| entry.creatives.iter().any(|(creative, _)| creative.id == one.id);
+            known.max_by_key(|one| (servable(one), of.seed.creative(one.id), Reverse(one.id)))?
+        }
+    };
+    Some(ChosenAd {
+        slot: entry.slot,
+        line_item_id: entry.line_item.id,
+        campaign_id: entry.campaign.id,
+        advertiser_id: entry.advertiser.id,
+        creative_id: creative.id,
+        duration_ms: creative.duration_ms,
+        tier: entry.line_item.tier,
+        price: Micros::ZERO,
+        billing: Billing::None,
+    })
+}
