@@ -188,7 +188,7 @@ pub fn apply(account: &mut AdvertiserAccount, envelope: &Envelope) -> Effects {
         Event::LeaseGranted(granted) => open_lease(account, granted),
         Event::LeaseClosed(closed) => close_lease(account, closed),
         Event::Beacon(beacon) => settle::apply_beacon(account, beacon, envelope.received_at),
-        Event::Decision(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
+        Event::Decision(_) | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
     }
 }
 

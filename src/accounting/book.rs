@@ -48,7 +48,7 @@ impl Book {
             }
             Some(Owner::Unpaid) => match &envelope.body {
                 Event::Beacon(beacon) => self.unpaid.apply(beacon, envelope.received_at, unleased_reason(beacon)),
-                Event::LeaseGranted(_) | Event::LeaseClosed(_) | Event::Decision(_) => {
+                Event::LeaseGranted(_) | Event::LeaseClosed(_) | Event::Decision(_) | Event::Catalog(_) => {
                     Effects::of(Outcome::Ignored(IgnoredReason::NotMoney))
                 }
             },
@@ -95,7 +95,7 @@ pub fn owner_of(event: &Event) -> Option<Owner> {
             ImpressionId::Leased { .. } => Owner::Advertiser(beacon.advertiser_id),
             ImpressionId::Unleased { .. } => Owner::Unpaid,
         }),
-        Event::Decision(_) => None,
+        Event::Decision(_) | Event::Catalog(_) => None,
     }
 }
 

@@ -204,7 +204,7 @@ impl AccountingMachine {
             (Event::LeaseClosed(closed), _) => {
                 self.closing.remove(&closed.lease_id);
             }
-            (Event::Beacon(_) | Event::Decision(_), _) => {}
+            (Event::Beacon(_) | Event::Decision(_) | Event::Catalog(_), _) => {}
         }
     }
 
@@ -217,7 +217,7 @@ impl AccountingMachine {
                 ImpressionId::Leased { lease_id, .. } => lease_id,
                 ImpressionId::Unleased { .. } => return,
             },
-            Event::Decision(_) => return,
+            Event::Decision(_) | Event::Catalog(_) => return,
         };
         let Some(lease) = self.book.accounts.get(&advertiser_id).and_then(|account| account.leases.get(&lease_id))
         else {
