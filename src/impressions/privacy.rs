@@ -39,7 +39,10 @@ impl ListenerSecret {
         hasher.update(&network_id.to_bytes()).update(&[kind]).update(raw.as_bytes());
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
-        ListenerKey(key)
+        match subject {
+            ListenerSubject::Listener(_) => ListenerKey::of_account(key),
+            ListenerSubject::Session(_) => ListenerKey::of_session(key),
+        }
     }
 }
 

@@ -5,9 +5,32 @@ use super::ids::{AdvertiserId, CampaignId, CreativeId, DecisionId, LineItemId};
 use super::impression::ImpressionId;
 use super::time::WallMs;
 
-/// A listener's name inside one network: a keyed hash of what the player sent, so that the raw id is nowhere kept.
+/// A listener's name inside one network: a keyed hash of what the player sent, so that the raw id is nowhere kept. The first bit says what it
+/// was made of: 0 an account, 1 a session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListenerKey(pub [u8; 16]);
+
+impl ListenerKey {
+    /// The key of an account: lasts.
+    #[must_use]
+    pub const fn of_account(mut hash: [u8; 16]) -> Self {
+        hash[0] &= 0x7f;
+        Self(hash)
+    }
+
+    /// The key of a session: nothing of it is kept on disk.
+    #[must_use]
+    pub const fn of_session(mut hash: [u8; 16]) -> Self {
+        hash[0] |= 0x80;
+        Self(hash)
+    }
+
+    /// Whether it names a session.
+    #[must_use]
+    pub const fn is_session(self) -> bool {
+        self.0[0] & 0x80 != 0
+    }
+}
 
 /// The name under which a listener's events are logged: random, stored only in the listener's row, so that deleting the row
 /// makes the events nobody's.

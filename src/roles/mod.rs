@@ -2,3 +2,4 @@
 
 pub mod accounting;
 pub mod beacon;
+pub mod decision;

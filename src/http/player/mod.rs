@@ -2,4 +2,5 @@
 
 pub mod convert;
 pub mod parse;
+pub mod render;
 pub mod wire;

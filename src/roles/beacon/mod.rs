@@ -38,6 +38,8 @@ pub enum BeaconRefusal {
 /// What a beacon leads to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Accepted {
+    /// What happened.
+    pub event: BeaconEvent,
     /// The record; money is durable before the player is answered.
     pub envelope: Envelope,
     /// What it means for the listener's caps.
@@ -101,7 +103,7 @@ impl BeaconRole {
             trace_id: beacon.trace_id,
             body,
         };
-        Ok(Accepted { envelope, exposure })
+        Ok(Accepted { event, envelope, exposure })
     }
 }
 

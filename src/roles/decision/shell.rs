@@ -1,0 +1,216 @@
+//! The decision role's I/O: the listener's state in, the records out.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use super::{Answered, AnsweredBreak, DecisionRole, Effects, Explain, Moment};
+use crate::catalog::CatalogPublisher;
+use crate::clock::Clock;
+use crate::decision::{Degradation, Scratch, Seed};
+use crate::event_log::EventLog;
+use crate::events::TraceId;
+use crate::journal::QuotaLevel;
+use crate::model::{AdBreakRequest, DecisionId, ListenerState, Now, Pseudonym, Tier};
+use crate::roles::listeners::ListenerAccess;
+use crate::roles::records;
+use crate::telemetry::{Metric, Metrics};
+
+thread_local! {
+    /// One a worker thread: a decision allocates nothing once it is warm.
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+}
+
+/// Answers ad breaks.
+#[derive(Debug)]
+pub struct DecisionShell {
+    role: DecisionRole,
+    at: Surroundings,
+}
+
+/// What the decision role is surrounded by.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The catalogue.
+    pub catalog: Arc<CatalogPublisher>,
+    /// Where records go.
+    pub log: EventLog,
+    /// The listeners.
+    pub listeners: ListenerAccess,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Names the answers.
+    pub decision_ids: DecisionIds,
+    /// Takes breaks to be evaluated again.
+    pub sampler: Sampler,
+}
+
+/// Makes decision ids: unique across servers and restarts, without drawing randomness for each.
+#[derive(Debug)]
+pub struct DecisionIds {
+    key: [u8; 32],
+    next: AtomicU64,
+}
+
+/// Breaks to be evaluated again off the request path, without early stop.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    one_in: u64,
+    queue: SyncSender<Sample>,
+    metrics: Metrics,
+}
+
+/// One break to be evaluated again.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What was asked.
+    pub request: AdBreakRequest,
+    /// What was known of the listener before the answer.
+    pub listener: ListenerState,
+    /// When it was decided.
+    pub now: Now,
+}
+
+impl DecisionIds {
+    /// Ids of one boot, from 32 random bytes.
+    #[must_use]
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self { key, next: AtomicU64::new(0) }
+    }
+
+    fn next(&self, now: Now) -> DecisionId {
+        // Relaxed: only uniqueness is wanted.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let hash = blake3::keyed_hash(&self.key, &number.to_le_bytes());
+        DecisionId::at(now.wall, *hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+}
+
+impl Sampler {
+    /// Takes one break in `one_in` (by hash of the request) into `queue`.
+    #[must_use]
+    pub const fn new(one_in: u64, queue: SyncSender<Sample>, metrics: Metrics) -> Self {
+        Self { one_in, queue, metrics }
+    }
+
+    /// Hands the break over if it is one of those; drops and counts it when the ones before are not done.
+    fn offer(&self, request: &AdBreakRequest, listener: &ListenerState, now: Now) {
+        if !self.takes(Seed::of(request)) {
+            return;
+        }
+        let sample = Sample { request: request.clone(), listener: listener.clone(), now };
+        if self.queue.try_send(sample).is_err() {
+            self.metrics.add(Metric::SamplesDropped, 1);
+        }
+    }
+
+    fn takes(&self, seed: Seed) -> bool {
+        // The seed's own bits decide throttles; a multiplication by a large odd number takes others.
+        seed.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.one_in == 0
+    }
+}
+
+impl DecisionShell {
+    /// A shell around the role.
+    #[must_use]
+    pub const fn new(role: DecisionRole, surroundings: Surroundings) -> Self {
+        Self { role, at: surroundings }
+    }
+
+    /// Answers one break. `render` makes the answer's bytes. Never fails: where the listener's state can't be had, the break is decided as for
+    /// somebody unknown, and the answer says so.
+    pub async fn answer(
+        &self,
+        request: AdBreakRequest,
+        explain: Explain,
+        trace_id: Option<TraceId>,
+        render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
+    ) -> Vec<u8> {
+        let now = self.at.clock.now();
+        let listener = match self.at.listeners.get(request.listener_key, now.wall).await {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::warn!(%error, "a listener's state could not be read");
+                None
+            }
+        };
+        let decision_id = self.at.decision_ids.next(now);
+        let effects = match &listener {
+            Some(listener) => self.at.listeners.listeners().with(listener, |state| {
+                let known = Degradation::None;
+                self.step(&request, state, (now, decision_id, trace_id, explain, known), render)
+            }),
+            None => {
+                let mut nobody = ListenerState::new(Pseudonym(decision_id.to_bytes()));
+                let unknown = Degradation::ListenerUnknown;
+                self.step(&request, &mut nobody, (now, decision_id, trace_id, explain, unknown), render)
+            }
+        };
+        self.carry_out(effects)
+    }
+
+    fn step(
+        &self,
+        request: &AdBreakRequest,
+        state: &mut ListenerState,
+        (now, decision_id, trace_id, explain, degradation): (Now, DecisionId, Option<TraceId>, Explain, Degradation),
+        render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
+    ) -> Effects {
+        self.at.sampler.offer(request, state, now);
+        let watch = self.at.clock.stopwatch();
+        let snapshot = self.at.catalog.load();
+        let paid = self.at.log.health().quota() < QuotaLevel::StopPaid;
+        let moment = Moment { snapshot: &snapshot, now, decision_id, trace_id, explain, degradation, paid };
+        let effects = SCRATCH.with_borrow_mut(|scratch| self.role.step(request, state, moment, scratch, render));
+        self.at.metrics.observe_seconds(Metric::DecisionSeconds, watch.elapsed_seconds());
+        effects
+    }
+
+    /// Writes down what an answer leads to. Nothing here is waited for: a `void` frees money that is safe where it is, and the decision log may
+    /// be shed.
+    fn carry_out(&self, effects: Effects) -> Vec<u8> {
+        let answered = match effects {
+            Effects::Repeated(answer) => {
+                self.at.metrics.add_labelled(Metric::Breaks, &["repeated"], 1);
+                return answer;
+            }
+            Effects::Answered(answered) => answered,
+        };
+        self.count(&answered);
+        if !answered.voids.is_empty() {
+            self.at.log.submit(answered.voids.iter().map(records::encode).collect());
+        }
+        self.at.log.offer(vec![records::encode(&answered.record)]);
+        answered.answer
+    }
+
+    fn count(&self, answered: &Answered) {
+        let metrics = &self.at.metrics;
+        let outcome = match (answered.answered.no_break, answered.answered.ads.is_empty()) {
+            (Some(reason), _) => reason,
+            (None, true) => "empty",
+            (None, false) => "filled",
+        };
+        metrics.add_labelled(Metric::Breaks, &[outcome], 1);
+        for ad in &answered.answered.ads {
+            metrics.add_labelled(Metric::Ads, &[tier_word(ad.chosen.tier)], 1);
+        }
+        for (reason, count) in answered.answered.decision.reasons.iter() {
+            metrics.add_labelled(Metric::NoFill, &[reason.name()], u64::from(count));
+        }
+        metrics.add(Metric::DrawsRefused, answered.draws_refused);
+    }
+}
+
+/// A tier's label in metrics.
+const fn tier_word(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Sponsorship => "sponsorship",
+        Tier::Guaranteed => "guaranteed",
+        Tier::Auction => "auction",
+        Tier::House => "house",
+    }
+}
