@@ -228,6 +228,18 @@ impl Version {
     }
 }
 
+impl fmt::Display for Version {
+    /// Dotted numbers without trailing zeros but the first: `12`, `12.1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = self.0.iter().rposition(|&number| number != 0).map_or(1, |last| last + 1);
+        for (index, number) in self.0.iter().take(numbers).enumerate() {
+            let dot = if index == 0 { "" } else { "." };
+            write!(f, "{dot}{number}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Versions from `at_least` (included) to `below` (excluded); an absent end is open.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct VersionRange {
