@@ -6,5 +6,6 @@
 
 mod draws;
 pub mod reference;
+pub mod world;
 
 pub use draws::{Draws, Zipf};
