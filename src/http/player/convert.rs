@@ -218,7 +218,7 @@ impl Checker<'_> {
             match normal::word(text) {
                 Some(value) => values.push(value),
                 None => {
-                    self.warn(&format!("{path}[{index}]"), "unknown_value", "left out: expected 1 to 128 characters")
+                    self.warn(&format!("{path}[{index}]"), "unknown_value", "left out: expected 1 to 128 characters");
                 }
             }
         }

@@ -259,16 +259,14 @@ impl Break<'_> {
         let mut ads = Vec::with_capacity(drawn.decision.ads.len());
         for (slot, (chosen, draw)) in drawn.decision.ads.iter().zip(&drawn.draws).enumerate() {
             let entry = self.moment.snapshot.line(chosen.slot);
-            let creative =
-                entry.creatives.iter().map(|(creative, _)| creative).find(|one| one.id == chosen.creative_id);
-            let creative = creative.expect("a decision chooses among its snapshot's creatives");
+            let creative = self.creative(chosen);
             let slot = u8::try_from(slot).expect("a pod has at most 16 ads");
             let claims = self.claims(chosen, draw.as_ref(), slot);
             ads.push(AnsweredAd {
                 chosen: *chosen,
                 line_item: Arc::clone(&entry.line_item),
                 advertiser: Arc::clone(&entry.advertiser),
-                creative: Arc::clone(creative),
+                creative,
                 impression_id: claims.impression_id,
                 token: self.role.keys.seal(&claims),
                 billable_until: claims.billable_until,
@@ -280,6 +278,19 @@ impl Break<'_> {
             no_break: drawn.decision.no_break.map(NoBreakReason::name),
             decision: drawn.decision.clone(),
         }
+    }
+
+    /// What plays. An operator may preview a creative that does not serve yet; all others stand with their line item.
+    fn creative(&self, chosen: &ChosenAd) -> Arc<Creative> {
+        let entry = self.moment.snapshot.line(chosen.slot);
+        let serving = entry.creatives.iter().map(|(creative, _)| creative).find(|one| one.id == chosen.creative_id);
+        serving.map_or_else(
+            || {
+                let creative = self.moment.snapshot.creative(chosen.creative_id);
+                Arc::new(creative.expect("a decision chooses among its snapshot's creatives").clone())
+            },
+            Arc::clone,
+        )
     }
 
     /// All that billing will need of one ad.
