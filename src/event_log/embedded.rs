@@ -224,6 +224,16 @@ impl EmbeddedLog {
         Ok(offsets(&half.journal.append_blocking(entries)?))
     }
 
+    /// See [`super::EventLog::submit`].
+    pub fn submit(&self, records: &[NewRecord], done: impl FnOnce(Result<(), AppendError>) + Send + 'static) {
+        match self.entries(records) {
+            Ok((half, entries)) => half
+                .journal
+                .submit(entries, Box::new(move |result| done(result.map(|_| ()).map_err(AppendError::from)))),
+            Err(error) => done(Err(error)),
+        }
+    }
+
     /// See [`super::EventLog::offer`].
     pub fn offer(&self, records: Vec<NewRecord>) {
         assert!(records.iter().all(|record| !record.topic.is_money()), "a record of a money topic is never shed");

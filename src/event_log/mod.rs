@@ -75,6 +75,14 @@ pub enum EventLog {
     Embedded(Arc<EmbeddedLog>),
 }
 
+impl std::fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(_) => f.write_str("EventLog::Embedded(..)"),
+        }
+    }
+}
+
 impl EventLog {
     /// Appends records and returns their offsets once they are durable: fsynced for money topics, written for log topics. The records of
     /// one append stay in order.
@@ -94,6 +102,14 @@ impl EventLog {
     pub fn append_blocking(&self, records: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
         match self {
             Self::Embedded(log) => log.append_blocking(records),
+        }
+    }
+
+    /// Hands over records of any topic and doesn't wait; `done` is told, on another thread, whether they are durable. It must not block. For records
+    /// whose loss costs no money, such as a `void`: the money stays where it is safe.
+    pub fn submit(&self, records: &[NewRecord], done: impl FnOnce(Result<(), AppendError>) + Send + 'static) {
+        match self {
+            Self::Embedded(log) => log.submit(records, done),
         }
     }
 
