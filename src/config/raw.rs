@@ -286,7 +286,8 @@ impl Provider for Layer {
 }
 
 fn describe(metadata: &Metadata) -> String {
-    metadata.source.as_ref().map_or_else(|| metadata.name.to_string(), |source| format!("file {source}"))
+    let file = metadata.source.as_ref().and_then(|source| source.file_path());
+    file.map_or_else(|| metadata.name.to_string(), |path| format!("file {}", path.display()))
 }
 
 fn setting_of_variable(variable: &str) -> Option<String> {
