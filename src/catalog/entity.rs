@@ -103,7 +103,24 @@ impl Entity {
     }
 }
 
+impl EntityKind {
+    /// Every kind, parents before children.
+    pub const ALL: [Self; 5] = [Self::Network, Self::Advertiser, Self::Campaign, Self::Creative, Self::LineItem];
+}
+
 impl EntityId {
+    /// The lowest id of a kind: no entity has it, and every id of the kind is above it.
+    #[must_use]
+    pub const fn first_of(kind: EntityKind) -> Self {
+        match kind {
+            EntityKind::Network => Self::Network(NetworkId::from_u128(0)),
+            EntityKind::Advertiser => Self::Advertiser(AdvertiserId::from_u128(0)),
+            EntityKind::Campaign => Self::Campaign(CampaignId::from_u128(0)),
+            EntityKind::Creative => Self::Creative(CreativeId::from_u128(0)),
+            EntityKind::LineItem => Self::LineItem(LineItemId::from_u128(0)),
+        }
+    }
+
     /// The kind of thing that it names.
     #[must_use]
     pub const fn kind(self) -> EntityKind {

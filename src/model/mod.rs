@@ -3,6 +3,7 @@
 //! Everything here is data with its own rules and nothing else: no serialisation (wire, journal and store have types of their own that
 //! convert), no clock, no I/O. Times, ids and money are newtypes, so that a budget can't be added to a date.
 
+mod actor;
 mod ad_break;
 mod campaign;
 mod caps;
@@ -15,6 +16,7 @@ mod money;
 mod platform;
 mod time;
 
+pub use actor::{Actor, Role};
 pub use ad_break::{
     AdBreakRequest, AppKey, BreakPosition, BreakSpec, ConsentScope, Coordinates, Facts, PlacementKey, Preview,
     RequestId, Subscription,

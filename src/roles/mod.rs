@@ -2,4 +2,5 @@
 
 pub mod accounting;
 pub mod beacon;
+pub mod campaign;
 pub mod decision;

@@ -38,6 +38,7 @@ const OUTER: &[&str] = &[
     "workload",
     "telemetry",
     "clock",
+    "entropy",
 ];
 
 /// Modules that each face one side of the world, and may know each other only as [`ADAPTER_EDGES`] says.

@@ -1,0 +1,141 @@
+//! Who this server is: an id across restarts, and the secrets that never leave its data directory.
+//!
+//! One row in the keyspace `meta`, made at the first opening and changed only when the token key rotates. Format: a Protobuf message
+//! (`StoredIdentity` below); fields are only ever added.
+
+use std::fmt;
+
+use fjall::{Database, PersistMode};
+use prost::Message;
+
+use super::{StoreError, damaged, keyspace};
+use crate::entropy::Entropy;
+use crate::model::{ServerId, WallMs};
+
+const META: &str = "meta";
+const IDENTITY: &[u8] = b"identity";
+
+/// 256 secret bits. Prints as dots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A key that seals tokens, and the id that a token names it by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TokenKey {
+    /// The id; counts up at each rotation, and starts again at 0 after 255.
+    pub id: u8,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// Who this server is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Its id, across restarts.
+    pub server_id: ServerId,
+    /// Seals new tokens.
+    pub token_key: TokenKey,
+    /// Opens tokens from before the last rotation.
+    pub previous_token_key: Option<TokenKey>,
+    /// Keys the hash of listener ids.
+    pub listener_secret: Secret,
+    /// Keys the digest of API keys.
+    pub api_key_secret: Secret,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredIdentity {
+    #[prost(bytes = "vec", tag = "1")]
+    server_id: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    token_key_id: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    token_key: Vec<u8>,
+    #[prost(uint32, tag = "4")]
+    previous_token_key_id: u32,
+    /// Empty when there is none.
+    #[prost(bytes = "vec", tag = "5")]
+    previous_token_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    listener_secret: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    api_key_secret: Vec<u8>,
+}
+
+impl Identity {
+    fn new(now: WallMs, entropy: &Entropy) -> Self {
+        Self {
+            server_id: ServerId::at(now, entropy.bytes()),
+            token_key: TokenKey { id: 0, secret: Secret(entropy.bytes()) },
+            previous_token_key: None,
+            listener_secret: Secret(entropy.bytes()),
+            api_key_secret: Secret(entropy.bytes()),
+        }
+    }
+
+    fn to_row(&self) -> StoredIdentity {
+        let previous = self.previous_token_key;
+        StoredIdentity {
+            server_id: self.server_id.to_bytes().to_vec(),
+            token_key_id: u32::from(self.token_key.id),
+            token_key: self.token_key.secret.0.to_vec(),
+            previous_token_key_id: previous.map_or(0, |key| u32::from(key.id)),
+            previous_token_key: previous.map_or_else(Vec::new, |key| key.secret.0.to_vec()),
+            listener_secret: self.listener_secret.0.to_vec(),
+            api_key_secret: self.api_key_secret.0.to_vec(),
+        }
+    }
+
+    fn from_row(row: &StoredIdentity) -> Option<Self> {
+        let secret = |bytes: &[u8]| bytes.try_into().ok().map(Secret);
+        let previous_token_key = match row.previous_token_key.as_slice() {
+            [] => None,
+            bytes => Some(TokenKey { id: u8::try_from(row.previous_token_key_id).ok()?, secret: secret(bytes)? }),
+        };
+        Some(Self {
+            server_id: ServerId::from_bytes(row.server_id.as_slice().try_into().ok()?),
+            token_key: TokenKey { id: u8::try_from(row.token_key_id).ok()?, secret: secret(&row.token_key)? },
+            previous_token_key,
+            listener_secret: secret(&row.listener_secret)?,
+            api_key_secret: secret(&row.api_key_secret)?,
+        })
+    }
+}
+
+/// Reads the identity, or makes one and syncs it to disk before anybody can act under it.
+pub(super) fn load_or_create(database: &Database, now: WallMs, entropy: &Entropy) -> Result<Identity, StoreError> {
+    let meta = keyspace(database, META)?;
+    if let Some(row) = meta.get(IDENTITY).map_err(|source| StoreError::Read { what: "the identity", source })? {
+        let row = StoredIdentity::decode(row.as_ref()).map_err(|error| damaged(META, IDENTITY, error))?;
+        return Identity::from_row(&row).ok_or_else(|| damaged(META, IDENTITY, "a field has the wrong length"));
+    }
+    let identity = Identity::new(now, entropy);
+    let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(&meta, IDENTITY, identity.to_row().encode_to_vec());
+    batch.commit().map_err(|source| StoreError::Commit { what: "the identity", source })?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_round_trip_with_and_without_a_previous_key() {
+        let mut identity = Identity::new(WallMs(1), &Entropy::seeded(1));
+        assert_eq!(Identity::from_row(&identity.to_row()).as_ref(), Some(&identity));
+        identity.previous_token_key = Some(TokenKey { id: 255, secret: Secret([3; 32]) });
+        assert_eq!(Identity::from_row(&identity.to_row()), Some(identity));
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", Secret([65; 32])), "Secret(..)");
+    }
+}

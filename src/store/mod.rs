@@ -1,0 +1,133 @@
+//! The stores: what outlives the process, apart from the journals.
+//!
+//! One embedded database in `<data>/store` holds them all, so that a commit that touches several keyspaces is one atomic batch. Each file
+//! owns its keyspaces and nobody else writes them. A commit counts only after it is synced to disk.
+
+mod catalog;
+mod identity;
+mod keys;
+
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+use crate::entropy::Entropy;
+use crate::model::WallMs;
+
+pub use catalog::{CatalogStore, StoredCatalog};
+pub use identity::{Identity, Secret, TokenKey};
+pub use keys::{ApiKey, KeyRing, KeySecret};
+
+/// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder can't be made or used.
+    #[error("can't use {path} for the store")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database can't be opened; most often another process has it open.
+    #[error("can't open the store in {path}; is another segue running on this data directory?")]
+    Open {
+        /// The database's folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: fjall::Error,
+    },
+    /// A read failed.
+    #[error("can't read {what} from the store")]
+    Read {
+        /// What was read.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: fjall::Error,
+    },
+    /// A commit is not durable: nothing of it may be acted on.
+    #[error("can't commit {what} to the store")]
+    Commit {
+        /// What was written.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: fjall::Error,
+    },
+    /// A row does not say what a row of its kind says: the disk or another version's hand.
+    #[error("a damaged row in {keyspace}, key {key}: {reason}")]
+    Damaged {
+        /// The keyspace.
+        keyspace: &'static str,
+        /// The row's key in hexadecimal.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The open database and the server's identity in it.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+    identity: Identity,
+}
+
+impl Store {
+    /// Opens the database in `<dir>/store`, or makes it with a new server identity.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the folder or the database can't be used.
+    pub fn open(dir: &Path, now: WallMs, entropy: &Entropy) -> Result<Self, StoreError> {
+        let path = dir.join("store");
+        std::fs::create_dir_all(&path).map_err(|source| StoreError::Folder { path: path.clone(), source })?;
+        let database = Database::builder(&path).open().map_err(|source| StoreError::Open { path, source })?;
+        let identity = identity::load_or_create(&database, now, entropy)?;
+        Ok(Self { database, identity })
+    }
+
+    /// Who this server is, and its secrets.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The catalogue, its history and the API keys.
+    ///
+    /// # Errors
+    /// [`StoreError`] when its keyspaces can't be opened.
+    pub fn catalog(&self) -> Result<CatalogStore, StoreError> {
+        CatalogStore::open(self.database.clone())
+    }
+
+    /// The database, for the stores that live in it.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// Opens a keyspace, or makes it.
+pub(crate) fn keyspace(database: &Database, name: &'static str) -> Result<Keyspace, StoreError> {
+    database.keyspace(name, KeyspaceCreateOptions::default).map_err(|source| StoreError::Read { what: name, source })
+}
+
+/// A row that can't be right.
+pub(crate) fn damaged(keyspace: &'static str, key: &[u8], reason: impl std::fmt::Display) -> StoreError {
+    use std::fmt::Write as _;
+    let key = key.iter().fold(String::with_capacity(key.len() * 2), |mut text, byte| {
+        // Writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    StoreError::Damaged { keyspace, key, reason: reason.to_string() }
+}
