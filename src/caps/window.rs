@@ -229,6 +229,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
+        // INV-12.
         #[test]
         fn counts_like_the_naive_history(
             history in prop::collection::vec(exposure(), 0..40),

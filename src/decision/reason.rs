@@ -198,6 +198,7 @@ mod tests {
         }
     }
 
+    // INV-17.
     #[test]
     fn counts_add_up() {
         let mut counts = ReasonCounts::new();

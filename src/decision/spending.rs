@@ -453,6 +453,7 @@ mod tests {
         }
     }
 
+    // INV-24.
     /// Threads draw while leases are replaced: of each lease the money drawn and told as left never exceed its amount, and its ordinals are
     /// unique and below its maximum.
     #[test]

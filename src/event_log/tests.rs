@@ -124,6 +124,7 @@ fn money_and_log_records_have_no_common_append() {
     assert_eq!(log.append_blocking(Vec::new()), Ok(Vec::new()));
 }
 
+// INV-2.
 #[test]
 fn log_records_are_shed_and_counted_before_money_is_refused() {
     let disk = SimDisk::new().shared();

@@ -25,6 +25,7 @@ fn check_golden(name: &str, bytes: &[u8]) {
     assert!(kept == bytes, "{name} differs from its golden file; if that is meant, UPDATE_GOLDEN=1 rewrites it");
 }
 
+// INV-21.
 #[test]
 fn events_of_version_1_are_read_and_written_alike() {
     for (name, envelope) in samples::envelopes() {
@@ -63,6 +64,7 @@ fn the_deepest_expression_reads_back() {
     assert_eq!(decode(&encode(&envelope)), Ok(envelope));
 }
 
+// INV-15.
 #[test]
 fn ids_are_derived_from_what_happened() {
     let impression_id = ImpressionId::Leased { lease_id: LeaseId::from_u128(7), ordinal: 41 };

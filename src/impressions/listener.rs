@@ -182,6 +182,7 @@ mod tests {
         assert!(state.exposures.is_empty());
     }
 
+    // INV-16.
     #[test]
     fn a_repeat_gets_the_answer_while_the_break_is_open() {
         let mut state = nobody();

@@ -116,6 +116,7 @@ impl fmt::Display for TruncatedIp {
 mod tests {
     use super::*;
 
+    // INV-20.
     #[test]
     fn addresses_are_cut() {
         let check = |address: &str, cut: &str| {

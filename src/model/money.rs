@@ -79,6 +79,7 @@ impl Sum<Micros> for i128 {
 mod tests {
     use super::*;
 
+    // INV-23.
     #[test]
     fn overflow_is_an_error_not_a_wrap() {
         assert_eq!(Micros(i64::MAX).plus(Micros(1)), Err(MoneyOverflow));

@@ -112,6 +112,7 @@ const SHAPES: [Shape; 4] = [
     Shape { max_candidates: 13, advertisers: 40, categories: 1, values: 1, ties: u32::MAX, tiers: 1 },
 ];
 
+// INV-13.
 #[test]
 fn equals_brute_force() {
     let (mut scratch, mut instances, mut with_ads) = (PodScratch::default(), 0_u32, 0_u32);

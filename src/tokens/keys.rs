@@ -240,6 +240,7 @@ mod tests {
         }
     }
 
+    // INV-10.
     #[test]
     #[should_panic(expected = "is sealed once")]
     fn the_seal_log_finds_a_nonce_used_twice() {

@@ -37,6 +37,7 @@ const OUTER: &[&str] = &[
     "demo",
     "workload",
     "telemetry",
+    "entropy",
     "clock",
     "entropy",
 ];
