@@ -10,6 +10,8 @@
 mod bootstrap;
 mod refusal;
 pub mod rules;
+#[cfg(test)]
+pub(crate) mod samples;
 mod shell;
 mod state;
 

@@ -13,6 +13,7 @@ use crate::model::{Advertiser, Budget, Campaign, CapWindow, FrequencyCap, Micros
 pub use creative::{CREATIVE_DURATION_MS_MAX, RENDITIONS_MAX, URL_BYTES_MAX};
 pub use line_item::{
     CATEGORIES_MAX, CREATIVES_PER_LINE_ITEM_MAX, FLIGHT_MS_MAX, PRICE_MICROS_MAX, TRACKERS_MAX, WORD_CHARS_MAX,
+    targeting_path,
 };
 pub use network::{APPS_MAX, MAX_ADS_MAX, PLACEMENTS_MAX, POD_DURATION_MS_MAX, TOKEN_LIFE_MS_MAX};
 

@@ -6,6 +6,7 @@ use super::creative::{Loopback, url};
 use super::{budget, caps, living_parent, name};
 use crate::model::{LineItem, Micros, PacingMode, PriceModel, Tier};
 use crate::roles::campaign::{Faults, View};
+use crate::targeting::syntax;
 
 /// Longest flight: ten years of 366 days.
 pub const FLIGHT_MS_MAX: i64 = 10 * 366 * 86_400_000;
@@ -32,6 +33,7 @@ pub(super) fn check(view: View<'_>, line_item: &LineItem, faults: &mut Faults) {
     check_promise(line_item, faults);
     budget(line_item.budget, faults);
     caps(&line_item.caps, faults);
+    check_targeting(line_item, faults);
     check_words(line_item, faults);
     check_creatives(view, line_item, faults);
     check_trackers(line_item, faults);
@@ -141,6 +143,21 @@ fn check_promise(line_item: &LineItem, faults: &mut Faults) {
     if tier == Tier::House && line_item.budget.lifetime.is_some() {
         faults.add("budget.lifetime_micros", "house_is_free", "a house line item is never billed: it has no budget");
     }
+}
+
+/// Targeting keeps to the syntax's limits however it came: what the syntax writes, it also reads.
+fn check_targeting(line_item: &LineItem, faults: &mut Faults) {
+    if let Err(errors) = syntax::parse(&syntax::write(&line_item.targeting)) {
+        for error in errors {
+            faults.add(targeting_path(&error.path), error.code, error.message);
+        }
+    }
+}
+
+/// The path of a field of targeting within the line item.
+#[must_use]
+pub fn targeting_path(path: &str) -> String {
+    if path.is_empty() || path.starts_with('[') { format!("targeting{path}") } else { format!("targeting.{path}") }
 }
 
 fn check_words(line_item: &LineItem, faults: &mut Faults) {
