@@ -18,3 +18,6 @@ pub use excluded::Excluded;
 pub use reason::{NoFillReason, ReasonCounts};
 pub use seed::Seed;
 pub use spending::{Draw, DrawError, DrawnTotals, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
+
+#[cfg(test)]
+mod tests;

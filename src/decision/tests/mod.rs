@@ -1,0 +1,23 @@
+//! Decisions against brute force, in every layout, in two processes, and made again from what they recorded.
+
+mod brute_force;
+mod world;
+
+use world::{Chance, NOW, World};
+
+use super::*;
+use crate::catalog::Snapshot;
+use crate::model::{AdBreakRequest, ListenerState, Tier};
+
+/// One decision of the world, made anew.
+fn decided(
+    snapshot: &Snapshot,
+    spending: &Spending,
+    request: &AdBreakRequest,
+    listener: &ListenerState,
+    excluded: &Excluded,
+) -> Decision {
+    let resolved = snapshot.resolve(request, NOW);
+    let mut scratch = Scratch::new();
+    decide(snapshot, &resolved, listener, spending, excluded, NOW, Seed::of(request), &mut scratch).clone()
+}
