@@ -51,6 +51,12 @@ impl ResolvedBreak {
     pub fn placement(&self) -> Option<&Placement> {
         self.network.as_ref()?.placements.get(self.placement?)
     }
+
+    /// The request as it came, in the values of the wire: for explaining, not for deciding.
+    #[must_use]
+    pub fn request(&self) -> &AdBreakRequest {
+        &self.request
+    }
 }
 
 impl Snapshot {

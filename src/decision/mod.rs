@@ -4,18 +4,24 @@ mod answer;
 mod decide;
 mod eligibility;
 mod excluded;
+mod explain;
+mod mismatch;
 mod preview;
 mod price;
 mod reason;
+mod replay;
 mod seed;
 mod spending;
 mod sponsorship;
 mod suitability;
+mod wording;
 
 pub use answer::{Billing, ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
 pub use decide::{MAX_CONSIDERED, Scratch, decide, survey};
 pub use excluded::Excluded;
+pub use explain::{Explanation, Fate, MAX_FATES, Outcome, explain, summary};
 pub use reason::{NoFillReason, ReasonCounts};
+pub use replay::replay;
 pub use seed::Seed;
 pub use spending::{Draw, DrawError, DrawnTotals, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
 

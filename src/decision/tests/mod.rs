@@ -1,13 +1,15 @@
 //! Decisions against brute force, in every layout, in two processes, and made again from what they recorded.
 
 mod brute_force;
+mod explanations;
+mod layouts;
 mod world;
 
 use world::{Chance, NOW, World};
 
 use super::*;
 use crate::catalog::Snapshot;
-use crate::model::{AdBreakRequest, ListenerState, Tier};
+use crate::model::{AdBreakRequest, ListenerState};
 
 /// One decision of the world, made anew.
 fn decided(
