@@ -6,6 +6,8 @@
 
 mod beacon;
 pub mod catalog;
+#[cfg(test)]
+mod compatibility;
 mod decision;
 mod envelope;
 mod error;
