@@ -58,6 +58,15 @@ fn the_deepest_expression_reads_back() {
     let line_item = crate::model::LineItem { targeting, ..samples::line_item() };
     let entity = Entity::LineItem(line_item);
     assert_eq!(decode_entity(&encode_entity(&entity)), Ok(entity.clone()));
+    let deeper = encode_entity(&entity);
+    let mut wire = proto::Entity::decode(deeper.as_slice()).expect("just encoded");
+    let Some(proto::entity::Kind::LineItem(line_item)) = &mut wire.kind else { panic!("a line item") };
+    let targeting = line_item.targeting.take().expect("it has targeting");
+    let operator = proto::Operator::Not as i32;
+    line_item.targeting = Some(proto::Expression { operator, parts: vec![targeting], predicate: None });
+    let refused = EventError::Invalid { field: "expression.parts", reason: "nested too deeply" };
+    assert_eq!(decode_entity(&wire.encode_to_vec()), Err(refused));
+
     let (_, mut envelope) = samples::envelopes().pop().expect("there are samples");
     let Event::Catalog(record) = &mut envelope.body else { panic!("the last is a catalogue record") };
     record.entity = entity;
@@ -134,4 +143,28 @@ fn fields_of_newer_writers_are_skipped_and_newer_kinds_named() {
     wire.body = None;
     assert_eq!(decode(&wire.encode_to_vec()), Err(EventError::UnknownKind { field: "envelope.body" }));
     assert!(matches!(decode(b"\xFF\xFF"), Err(EventError::Protobuf(_))));
+}
+
+/// Whatever the bytes: no panic, and what is read is written and read back as the same. Seen as records, and as changes of real ones.
+#[test]
+fn fuzz_event_decode() {
+    let samples: Vec<_> = samples::envelopes().iter().map(|(_, envelope)| encode(envelope)).collect();
+    let check = |bytes: &[u8]| {
+        if let Ok(envelope) = decode(bytes) {
+            assert_eq!(decode(&encode(&envelope)).as_ref(), Ok(&envelope));
+        }
+    };
+    bolero::check!().for_each(|input: &[u8]| {
+        check(input);
+        if let Ok(entity) = decode_entity(input) {
+            assert_eq!(decode_entity(&encode_entity(&entity)).as_ref(), Ok(&entity));
+        }
+        let Some((&which, places)) = input.split_first() else { return };
+        let mut changed = samples[usize::from(which) % samples.len()].clone();
+        for place in places.chunks_exact(3) {
+            let at = usize::from(u16::from_be_bytes([place[0], place[1]])) % changed.len();
+            changed[at] ^= place[2];
+        }
+        check(&changed);
+    });
 }

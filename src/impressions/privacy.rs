@@ -67,14 +67,8 @@ impl TruncatedIp {
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(address) => {
-                let [a, b, c, _] = address.octets();
-                Self::V4([a, b, c])
-            }
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f])
-            }
+            IpAddr::V4(address) => Self::V4(*address.octets().first_chunk().expect("4 bytes hold 3")),
+            IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().expect("16 bytes hold 6")),
         }
     }
 

@@ -152,7 +152,7 @@ impl Claims {
             impression_id: ImpressionId::from_bytes(&reader.array::<21>()?)?,
             listener_key: ListenerKey(reader.array()?),
             pseudonym: Pseudonym(reader.array()?),
-            country: country(flags, reader.array()?)?,
+            country: country(flags, reader.array()?).ok()?,
             placement: PlacementKey::new(reader.key()?)?,
             app: if flags & APP == 0 { None } else { Some(AppKey::new(reader.key()?)?) },
             tier: *TIERS.get(usize::from(tier))?,
@@ -169,11 +169,14 @@ impl Claims {
     }
 }
 
-fn country(flags: u8, letters: [u8; 2]) -> Option<Option<[u8; 2]>> {
+/// Bytes that are no country where one should be, or the other way round.
+struct NotACountry;
+
+fn country(flags: u8, letters: [u8; 2]) -> Result<Option<[u8; 2]>, NotACountry> {
     match (flags & COUNTRY != 0, letters) {
-        (false, [0, 0]) => Some(None),
-        (true, letters) if letters.iter().all(u8::is_ascii_lowercase) => Some(Some(letters)),
-        _ => None,
+        (false, [0, 0]) => Ok(None),
+        (true, letters) if letters.iter().all(u8::is_ascii_lowercase) => Ok(Some(letters)),
+        _ => Err(NotACountry),
     }
 }
 

@@ -16,14 +16,15 @@
 //! The 17 bytes of the header are the associated data, so a changed header is a forged token.
 //!
 //! The nonce is derived and never drawn, so that sealing needs no source of randomness and the same ad of a repeated answer has the same
-//! token. One impression has one set of claims for ever (INV: asserted by [`TokenKeys::seal`]'s callers in tests through [`SealLog`]); should that
-//! ever be broken, GCM-SIV reveals no more than that two plaintexts differ.
+//! token. One impression has one set of claims for ever (INV-10; tests note what they seal in a [`SealLog`]); should that ever be broken, GCM-SIV reveals no more than that two plaintexts differ.
 //!
 //! Two keys are active at a time: the current one seals, both open. Whether a token is still alive is the caller's question: compare
 //! [`Claims::billable_until`] with the time of receipt.
 
 mod claims;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use claims::Claims;
 pub use keys::{MAX_TOKEN_CHARS, SealLog, TokenError, TokenKey, TokenKeys};

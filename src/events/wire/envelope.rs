@@ -39,7 +39,7 @@ pub(in crate::events) fn envelope_from_wire(wire: proto::Envelope) -> Read<Envel
         trace_id: trace_id.map(TraceId),
         body: match wire.body.ok_or(EventError::UnknownKind { field: "envelope.body" })? {
             Body::LeaseGranted(granted) => Event::LeaseGranted(lease::granted_from_wire(granted)?),
-            Body::LeaseClosed(closed) => Event::LeaseClosed(lease::closed_from_wire(closed)?),
+            Body::LeaseClosed(closed) => Event::LeaseClosed(lease::closed_from_wire(&closed)?),
             Body::Beacon(record) => Event::Beacon(Box::new(beacon::from_wire(record)?)),
             Body::Decision(record) => Event::Decision(Box::new(decision::from_wire(record)?)),
             Body::Catalog(record) => Event::Catalog(Box::new(catalog::record_from_wire(record)?)),

@@ -3,7 +3,7 @@
 use super::codes::Code;
 use super::proto;
 use super::proto::predicate::Kind;
-use super::read::{Read, each, invalid, narrow, required};
+use super::read::{Read, degrees, each, invalid, narrow, required};
 use crate::events::{EventError, catalog::MAX_EXPRESSION_DEPTH};
 use crate::targeting::{
     AgeRange, Attribute, Circle, DaypartZone, Expression, Predicate, Version, VersionOf, VersionRange, WeekHours,
@@ -32,16 +32,22 @@ fn write(expression: &Expression, levels_left: usize) -> proto::Expression {
     }
 }
 
-/// The expression of the wire. Protobuf's own limit of nesting has been passed already, so the recursion is bounded.
+/// The expression of the wire.
 pub(super) fn from_wire(wire: proto::Expression) -> Read<Expression> {
+    read(wire, MAX_EXPRESSION_DEPTH)
+}
+
+fn read(wire: proto::Expression, levels_left: usize) -> Read<Expression> {
     const FIELD: &str = "expression.operator";
+    const PARTS: &str = "expression.parts";
+    let deeper = levels_left.checked_sub(1).ok_or(invalid(PARTS, "nested too deeply"))?;
     match proto::Operator::try_from(wire.operator) {
-        Ok(proto::Operator::All) => each(wire.parts, from_wire).map(Expression::All),
-        Ok(proto::Operator::Any) => each(wire.parts, from_wire).map(Expression::Any),
+        Ok(proto::Operator::All) => each(wire.parts, |part| read(part, deeper)).map(Expression::All),
+        Ok(proto::Operator::Any) => each(wire.parts, |part| read(part, deeper)).map(Expression::Any),
         Ok(proto::Operator::Not) => {
             let [part] = <[proto::Expression; 1]>::try_from(wire.parts)
-                .map_err(|_| invalid("expression.parts", "expected exactly one part of NOT"))?;
-            Ok(Expression::Not(Box::new(from_wire(part)?)))
+                .map_err(|_| invalid(PARTS, "expected exactly one part of NOT"))?;
+            Ok(Expression::Not(Box::new(read(part, deeper)?)))
         }
         Ok(proto::Operator::Is) => {
             predicate_from_wire(required("expression.predicate", wire.predicate)?).map(Expression::Is)
@@ -115,22 +121,20 @@ fn predicate_from_wire(wire: proto::Predicate) -> Read<Predicate> {
             hours: hours(daypart.hours)?,
         },
         Kind::Within(geo) => Predicate::Within {
-            any_of: geo
-                .any_of
-                .into_iter()
-                .map(|circle| Circle {
-                    latitude: circle.latitude,
-                    longitude: circle.longitude,
+            any_of: each(geo.any_of, |circle| {
+                Ok(Circle {
+                    latitude: degrees("predicate.within.latitude", circle.latitude, 90.0)?,
+                    longitude: degrees("predicate.within.longitude", circle.longitude, 180.0)?,
                     radius_m: circle.radius_m,
                 })
-                .collect(),
+            })?,
         },
         Kind::Version(version) => Predicate::Version {
             of: VersionOf::of("predicate.version.of", version.of)?,
             any_of: each(version.any_of, |range| {
                 Ok(VersionRange {
-                    at_least: range.at_least.map(version_from_wire).transpose()?,
-                    below: range.below.map(version_from_wire).transpose()?,
+                    at_least: range.at_least.as_ref().map(version_from_wire).transpose()?,
+                    below: range.below.as_ref().map(version_from_wire).transpose()?,
                 })
             })?,
         },
@@ -154,7 +158,7 @@ fn version_to_wire(version: Version) -> proto::Version {
     proto::Version { numbers: version.0.to_vec() }
 }
 
-fn version_from_wire(wire: proto::Version) -> Read<Version> {
+fn version_from_wire(wire: &proto::Version) -> Read<Version> {
     let mut numbers = [0; 4];
     numbers
         .get_mut(..wire.numbers.len())

@@ -1,7 +1,7 @@
 //! What targeting could look at.
 
 use super::proto;
-use super::read::{Read, narrow, zone};
+use super::read::{Read, degrees, narrow, zone};
 use crate::model::{Coordinates, Facts};
 
 pub(super) fn to_wire(facts: &Facts) -> proto::Facts {
@@ -61,7 +61,14 @@ pub(super) fn from_wire(wire: proto::Facts) -> Read<Facts> {
         content_categories: wire.content_categories,
         segments: wire.segments,
         key_values: wire.key_values.into_iter().map(|pair| (pair.key, pair.value)).collect(),
-        coordinates: wire.coordinates.map(|point| Coordinates { latitude: point.latitude, longitude: point.longitude }),
+        coordinates: wire.coordinates.map(coordinates).transpose()?,
         zone: wire.zone.map(|name| zone("facts.zone", &name)).transpose()?,
+    })
+}
+
+fn coordinates(wire: proto::Coordinates) -> Read<Coordinates> {
+    Ok(Coordinates {
+        latitude: degrees("facts.coordinates.latitude", wire.latitude, 90.0)?,
+        longitude: degrees("facts.coordinates.longitude", wire.longitude, 180.0)?,
     })
 }

@@ -70,7 +70,7 @@ pub(super) fn closed_to_wire(lease: &LeaseClosed) -> proto::LeaseClosed {
     }
 }
 
-pub(super) fn closed_from_wire(wire: proto::LeaseClosed) -> Read<LeaseClosed> {
+pub(super) fn closed_from_wire(wire: &proto::LeaseClosed) -> Read<LeaseClosed> {
     Ok(LeaseClosed {
         lease_id: LeaseId::from_bytes(id("lease_closed.lease_id", &wire.lease_id)?),
         network_id: NetworkId::from_bytes(id("lease_closed.network_id", &wire.network_id)?),

@@ -66,6 +66,11 @@ pub(super) fn app(field: &'static str, key: &str) -> Read<AppKey> {
     AppKey::new(key).ok_or(invalid(field, "expected 1 to 128 visible ASCII characters"))
 }
 
+/// Degrees of latitude or longitude, at most `limit` either way; never infinite, never NaN.
+pub(super) fn degrees(field: &'static str, degrees: f64, limit: f64) -> Read<f64> {
+    if (-limit..=limit).contains(&degrees) { Ok(degrees) } else { Err(invalid(field, "out of range")) }
+}
+
 /// Each of a list.
 pub(super) fn each<W, D>(list: Vec<W>, read: impl FnMut(W) -> Read<D>) -> Read<Vec<D>> {
     list.into_iter().map(read).collect()
