@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::account::{AdvertiserAccount, Effects, IgnoredReason, Outcome, apply};
+use super::chain::Chain;
 use super::delivery::UnbilledReason;
 use super::lease::Lease;
 use super::loose::LooseSet;
@@ -27,6 +28,17 @@ pub struct Book {
     pub unpaid: LooseSet,
     /// Greatest receive time of any record applied.
     pub log_time: WallMs,
+}
+
+/// A book and the place in the log of which it is the state: what a commit makes durable.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LedgerState {
+    /// The book.
+    pub book: Book,
+    /// Offset after the last record applied; where reading goes on.
+    pub cursor: u64,
+    /// What stands for all records applied.
+    pub chain: Chain,
 }
 
 /// What is no more remembered, so that its rows can go (loose ones) or stay as history (leases).

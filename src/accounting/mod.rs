@@ -15,16 +15,24 @@
 
 mod account;
 mod book;
+mod chain;
+mod commit;
 mod contracts;
 mod delivery;
 mod grant;
 mod lease;
 mod loose;
 mod settle;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod watermark;
 
 pub use account::{AdvertiserAccount, Balance, Effects, IgnoredReason, LevelId, Outcome, apply, levels_of};
-pub use book::{Book, Forgotten, Owner, owner_of, unleased_reason};
+pub use book::{Book, Forgotten, LedgerState, Owner, owner_of, unleased_reason};
+pub use chain::{Chain, RecordDigest, SEAL_EVERY, Seal, record_digest};
+pub use commit::Commit;
 pub use contracts::{Contracts, LineContract};
 pub use delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason};
 pub use grant::{GrantTerms, LineNeed, MAX_OPEN_LEASES_PER_LINE_ITEM, plan_closes, plan_grants};

@@ -7,7 +7,7 @@
 use crate::model::WallMs;
 
 /// Longest time from a record's stamp to its place in the log, in milliseconds, with room: an append that takes longer is refused.
-pub const SETTLE_MARGIN_MS: i64 = 30_000;
+pub const SETTLE_MARGIN_MS: i64 = 60_000;
 
 /// The watermark of one server's journal. Never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -37,6 +37,6 @@ mod tests {
         let mut watermark = Watermark::default();
         watermark.caught_up(WallMs(100_000));
         watermark.caught_up(WallMs(90_000));
-        assert_eq!(watermark.complete_until(), WallMs(70_000));
+        assert_eq!(watermark.complete_until(), WallMs(40_000));
     }
 }

@@ -6,6 +6,7 @@
 mod catalog;
 mod identity;
 mod keys;
+mod ledger;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::model::WallMs;
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
+pub use ledger::{DeliveryRange, LedgerStore, rows as ledger_rows};
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,14 @@ impl Store {
     /// [`StoreError`] when its keyspaces can't be opened.
     pub fn catalog(&self) -> Result<CatalogStore, StoreError> {
         CatalogStore::open(self.database.clone())
+    }
+
+    /// The books.
+    ///
+    /// # Errors
+    /// [`StoreError`] when its keyspaces can't be opened.
+    pub fn ledger(&self) -> Result<LedgerStore, StoreError> {
+        LedgerStore::open(self.database.clone())
     }
 
     /// The database, for the stores that live in it.

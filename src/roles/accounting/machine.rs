@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::line::Line;
-use super::{Batch, Commit, Input, Message, RoleEffects, ServerReport};
+use super::{Batch, Input, Message, RoleEffects, ServerReport};
 use crate::accounting::{
-    Book, Contracts, DeliveryChanges, Forgotten, GrantTerms, LevelId, Outcome, Owner, Watermark, levels_of, owner_of,
-    plan_closes, plan_grants,
+    Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, GrantTerms, Lease, LedgerState, LevelId, Outcome,
+    Owner, Seal, Watermark, levels_of, owner_of, plan_closes, plan_grants,
 };
 use crate::catalog::Entity;
 use crate::decision::LeaseTerms;
@@ -42,6 +42,7 @@ pub struct MachineSettings {
 pub struct AccountingMachine {
     settings: MachineSettings,
     book: Book,
+    chain: Chain,
     contracts: Contracts,
     lines: BTreeMap<LineItemId, Line>,
     cursor: u64,
@@ -69,19 +70,21 @@ struct Dirty {
     leases: BTreeSet<(AdvertiserId, LeaseId)>,
     loose: BTreeSet<(Owner, ImpressionId)>,
     delivery: DeliveryChanges,
+    seals: Vec<Seal>,
     cursor: bool,
 }
 
 impl AccountingMachine {
-    /// The machine as of the last commit: its book, and the offset at which reading goes on.
+    /// The machine as of the last commit.
     #[must_use]
-    pub fn new(settings: MachineSettings, book: Book, cursor: u64, now: Now) -> Self {
+    pub fn new(settings: MachineSettings, state: LedgerState, now: Now) -> Self {
         Self {
             settings,
-            book,
+            book: state.book,
+            chain: state.chain,
             contracts: Contracts::default(),
             lines: BTreeMap::new(),
-            cursor,
+            cursor: state.cursor,
             watermark: Watermark::default(),
             replayed: false,
             pending: BTreeMap::new(),
@@ -100,6 +103,14 @@ impl AccountingMachine {
     #[must_use]
     pub const fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// Open leases, of all line items.
+    #[must_use]
+    pub fn open_leases(&self) -> usize {
+        let open =
+            |leases: &BTreeMap<LeaseId, Lease>| leases.values().filter(|lease| lease.closed_at.is_none()).count();
+        self.book.accounts.values().map(|account| open(&account.leases)).sum()
     }
 
     /// Offset at which reading goes on.
@@ -126,15 +137,19 @@ impl AccountingMachine {
         self.sweep(now, &mut effects);
         self.propose(now, &mut effects);
         if now.monotonic.since(self.committed_at) >= self.settings.commit_interval_ms {
-            effects.commit = self.commit(now);
+            effects.commit = self.commit(now, false);
         }
         effects
     }
 
     /// All that is not committed yet, for a stop in good order. None when nothing changed.
-    pub fn commit(&mut self, now: Now) -> Option<Commit> {
+    pub fn finish(&mut self, now: Now) -> Option<Commit> {
+        self.commit(now, true)
+    }
+
+    fn commit(&mut self, now: Now, finish: bool) -> Option<Commit> {
         self.committed_at = now.monotonic;
-        let forget = now.monotonic.since(self.forgot_at) >= FORGET_MS;
+        let forget = finish || now.monotonic.since(self.forgot_at) >= FORGET_MS;
         let forgotten = if forget { self.book.forget() } else { Forgotten::default() };
         if forget {
             self.forgot_at = now.monotonic;
@@ -153,6 +168,8 @@ impl AccountingMachine {
         Some(Commit {
             cursor: self.cursor,
             log_time: self.book.log_time,
+            chain: self.chain,
+            seals: dirty.seals,
             balances: dirty
                 .balances
                 .into_iter()
@@ -162,16 +179,20 @@ impl AccountingMachine {
                 .leases
                 .into_iter()
                 .filter_map(|(id, lease_id)| Some((id, self.book.accounts.get(&id)?.leases.get(&lease_id)?.clone())))
-                .chain(forgotten.leases)
                 .collect(),
+            past: forgotten.leases,
             loose: loose.into_iter().map(|((owner, id), loose)| (owner, id, loose)).collect(),
             delivery: dirty.delivery,
         })
     }
 
     fn read(&mut self, batch: &Batch, now: Now, effects: &mut RoleEffects) {
-        for envelope in &batch.records {
-            self.apply(envelope, now, effects);
+        for record in &batch.records {
+            self.chain.append(record.digest);
+            if let Some(seal) = self.chain.seal() {
+                self.dirty.seals.push(seal);
+            }
+            self.apply(&record.envelope, now, effects);
         }
         if batch.next != self.cursor {
             assert!(batch.next > self.cursor, "INV-25: the log is read forwards, each record once");
@@ -187,6 +208,7 @@ impl AccountingMachine {
     fn apply(&mut self, envelope: &Envelope, now: Now, effects: &mut RoleEffects) {
         let Some(owner) = owner_of(&envelope.body) else { return };
         let applied = self.book.apply(envelope);
+        effects.outcomes.push(applied.outcome);
         for (key, change) in &applied.delivery {
             self.dirty.delivery.entry(*key).or_default().add(change);
         }

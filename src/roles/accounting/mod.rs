@@ -1,4 +1,5 @@
-//! Accounting: the one owner of the books. [`AccountingMachine`] decides, synchronously; [`Shell`] reads the log, appends and commits.
+//! Accounting: the one owner of the books. [`AccountingMachine`] decides, synchronously; [`spawn`]ed, a thread reads the log, appends
+//! and commits for it.
 //!
 //! ```text
 //! log ──records──▶ machine ──effects──▶ append to the log (grants, closes) ─┐ durable
@@ -12,14 +13,18 @@
 
 mod line;
 mod machine;
+mod shell;
+#[cfg(test)]
+mod tests;
 
 pub use machine::{AccountingMachine, MachineSettings};
+pub use shell::{AccountingError, AccountingHandle, Feed, ShellSettings, spawn};
 
-use crate::accounting::{Balance, DeliveryChanges, Lease, LevelId, Loose, Owner};
+use crate::accounting::{Commit, Outcome, RecordDigest};
 use crate::catalog::Entity;
 use crate::decision::LeaseTerms;
 use crate::events::Envelope;
-use crate::model::{AdvertiserId, ImpressionId, LeaseId, LineItemId, Micros, MonotonicMs, WallMs};
+use crate::model::{LeaseId, LineItemId, Micros, MonotonicMs};
 
 /// What the machine is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,11 +43,20 @@ pub enum Input {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Batch {
     /// Durable records.
-    pub records: Vec<Envelope>,
+    pub records: Vec<LogRecord>,
     /// Offset after the last record looked at; where reading goes on.
     pub next: u64,
     /// Offset after the last durable record when the read began; `next >= end` means that all is read.
     pub end: u64,
+}
+
+/// One record of the log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LogRecord {
+    /// Digest of its bytes, for the chain.
+    pub digest: RecordDigest,
+    /// What it says.
+    pub envelope: Envelope,
 }
 
 /// What the decision server did since it started: sums, so that a lost report costs nothing. One a second, or when a lease is nearly drawn.
@@ -89,6 +103,8 @@ pub struct RoleEffects {
     pub commit: Option<Commit>,
     /// What to tell the decision server.
     pub messages: Vec<Message>,
+    /// What each record did, for the metrics.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// What accounting tells the decision server.
@@ -108,21 +124,4 @@ pub enum Message {
         /// The threshold.
         throttle: u64,
     },
-}
-
-/// Rows that changed since the last commit, and the position of which they are the state. All or nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Commit {
-    /// Offset after the last record applied.
-    pub cursor: u64,
-    /// Greatest receive time applied.
-    pub log_time: WallMs,
-    /// Balances, whole.
-    pub balances: Vec<(AdvertiserId, LevelId, Balance)>,
-    /// Leases, whole.
-    pub leases: Vec<(AdvertiserId, Lease)>,
-    /// Impressions without a lease, whole; none to remove.
-    pub loose: Vec<(Owner, ImpressionId, Option<Loose>)>,
-    /// Delivery totals: changes, to be added to what the store has.
-    pub delivery: DeliveryChanges,
 }

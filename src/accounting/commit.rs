@@ -1,0 +1,32 @@
+//! What is made durable at once.
+
+use super::account::{Balance, LevelId};
+use super::book::Owner;
+use super::chain::{Chain, Seal};
+use super::delivery::DeliveryChanges;
+use super::lease::Lease;
+use super::loose::Loose;
+use crate::model::{AdvertiserId, ImpressionId, WallMs};
+
+/// Rows that changed since the last commit, and the position of which they are the state. All or nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// Offset after the last record applied.
+    pub cursor: u64,
+    /// Greatest receive time applied.
+    pub log_time: WallMs,
+    /// What stands for all records applied, as of the cursor.
+    pub chain: Chain,
+    /// Links of the chain passed since the last commit.
+    pub seals: Vec<Seal>,
+    /// Balances, whole.
+    pub balances: Vec<(AdvertiserId, LevelId, Balance)>,
+    /// Leases, whole.
+    pub leases: Vec<(AdvertiserId, Lease)>,
+    /// Leases that are no more remembered: they leave the others, and are kept as history.
+    pub past: Vec<(AdvertiserId, Lease)>,
+    /// Impressions without a lease, whole; none to remove.
+    pub loose: Vec<(Owner, ImpressionId, Option<Loose>)>,
+    /// Delivery totals: changes, to be added to what the store has.
+    pub delivery: DeliveryChanges,
+}

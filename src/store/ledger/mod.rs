@@ -1,0 +1,300 @@
+//! The books on disk: balances, leases, delivery totals, and the place in the log of which they are the state.
+//!
+//! | keyspace | key | row |
+//! | --- | --- | --- |
+//! | `ledger_meta` | `cursor` | place in the log, log time, chain of digests |
+//! | `ledger_seals` | records (8 bytes, big-endian) | the chain's digest (32 bytes) after so many records |
+//! | `ledger_balances` | advertiser, level | settled and open |
+//! | `ledger_leases` | advertiser, lease | a lease that is open or still remembered |
+//! | `ledger_leases_past` | advertiser, lease | a lease that is over for good |
+//! | `ledger_loose` | owner, impression | an impression without a lease |
+//! | `ledger_delivery` | line item, hour | delivery totals |
+//!
+//! A commit is one atomic batch over all of them, synced before it returns: the rows are always the state after the records before the cursor,
+//! whenever the process dies. There is no other snapshot that the rows could disagree with. The rows' formats are in [`rows`].
+
+pub mod rows;
+
+use fjall::{Database, Keyspace, PersistMode};
+
+use super::{StoreError, damaged, keyspace};
+use crate::accounting::{
+    AdvertiserAccount, Balance, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, Loose,
+    Owner, Seal,
+};
+use crate::model::{AdvertiserId, ImpressionId, LineItemId, WallMs};
+use rows::RowError;
+
+const META: &str = "ledger_meta";
+const SEALS: &str = "ledger_seals";
+const BALANCES: &str = "ledger_balances";
+const LEASES: &str = "ledger_leases";
+const PAST: &str = "ledger_leases_past";
+const LOOSE: &str = "ledger_loose";
+const DELIVERY: &str = "ledger_delivery";
+const CURSOR: &[u8] = b"cursor";
+
+/// The ledger's keyspaces. Accounting commits; anybody may read.
+#[derive(Clone)]
+pub struct LedgerStore {
+    database: Database,
+    meta: Keyspace,
+    seals: Keyspace,
+    balances: Keyspace,
+    leases: Keyspace,
+    past: Keyspace,
+    loose: Keyspace,
+    delivery: Keyspace,
+}
+
+/// A row as it lies on disk: keyspace, key, value.
+pub type RawRow = (&'static str, Vec<u8>, Vec<u8>);
+
+/// Which delivery totals are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeliveryRange {
+    /// One line item, or all.
+    pub line_item_id: Option<LineItemId>,
+    /// First hour.
+    pub from: WallMs,
+    /// First hour after.
+    pub to: WallMs,
+}
+
+impl LedgerStore {
+    pub(super) fn open(database: Database) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: keyspace(&database, META)?,
+            seals: keyspace(&database, SEALS)?,
+            balances: keyspace(&database, BALANCES)?,
+            leases: keyspace(&database, LEASES)?,
+            past: keyspace(&database, PAST)?,
+            loose: keyspace(&database, LOOSE)?,
+            delivery: keyspace(&database, DELIVERY)?,
+            database,
+        })
+    }
+
+    /// The state as of the last commit: all that accounting needs to go on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a row can't be read or is damaged.
+    pub fn load(&self) -> Result<LedgerState, StoreError> {
+        let (cursor, log_time, chain) = self.cursor()?;
+        let mut book = Book { log_time, ..Book::default() };
+        for (advertiser_id, level, balance) in self.balances()? {
+            account(&mut book, advertiser_id).levels.insert(level, balance);
+        }
+        for (advertiser_id, lease) in self.remembered_leases()? {
+            account(&mut book, advertiser_id).leases.insert(lease.grant.lease_id, lease);
+        }
+        for (owner, impression_id, loose) in self.loose()? {
+            let set = match owner {
+                Owner::Unpaid => &mut book.unpaid,
+                Owner::Advertiser(id) => &mut account(&mut book, id).loose,
+            };
+            set.seen.insert(impression_id, loose);
+        }
+        Ok(LedgerState { book, cursor, chain })
+    }
+
+    /// Makes a commit durable, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of it may be acted on.
+    pub fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (advertiser_id, level, balance) in &commit.balances {
+            batch.insert(&self.balances, rows::balance_key(*advertiser_id, *level), rows::encode_balance(balance));
+        }
+        for (advertiser_id, lease) in &commit.leases {
+            batch.insert(
+                &self.leases,
+                rows::lease_key(*advertiser_id, lease.grant.lease_id),
+                rows::encode_lease(lease),
+            );
+        }
+        for (advertiser_id, lease) in &commit.past {
+            let key = rows::lease_key(*advertiser_id, lease.grant.lease_id);
+            batch.remove(&self.leases, key.as_slice());
+            batch.insert(&self.past, key, rows::encode_lease(lease));
+        }
+        for (owner, impression_id, loose) in &commit.loose {
+            let key = rows::loose_key(*owner, *impression_id);
+            match loose {
+                Some(loose) => batch.insert(&self.loose, key, rows::encode_loose(loose)),
+                None => batch.remove(&self.loose, key),
+            }
+        }
+        for (key, change) in &commit.delivery {
+            let key = rows::delivery_key(*key);
+            let row = self.delivery.get(&key).map_err(|source| StoreError::Read { what: DELIVERY, source })?;
+            let mut totals = match row {
+                Some(row) => rows::decode_delivery(&row).map_err(|error| damaged(DELIVERY, &key, error))?,
+                None => DeliveryTotals::default(),
+            };
+            totals.add(change);
+            batch.insert(&self.delivery, key, rows::encode_delivery(&totals));
+        }
+        for seal in &commit.seals {
+            batch.insert(&self.seals, seal.records.to_be_bytes(), seal.digest);
+        }
+        batch.insert(&self.meta, CURSOR, rows::encode_cursor(commit.cursor, commit.log_time, &commit.chain));
+        batch.commit().map_err(|source| StoreError::Commit { what: "the ledger", source })
+    }
+
+    /// Place in the log, greatest receive time and chain as of the last commit; zeros before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cursor(&self) -> Result<(u64, WallMs, Chain), StoreError> {
+        let row = self.meta.get(CURSOR).map_err(|source| StoreError::Read { what: META, source })?;
+        row.map_or(Ok((0, WallMs(0), Chain::default())), |row| {
+            rows::decode_cursor(&row).map_err(|error| damaged(META, CURSOR, error))
+        })
+    }
+
+    /// The links of the chain, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn seals(&self) -> Result<Vec<Seal>, StoreError> {
+        read_all(&self.seals, SEALS, |key, value| {
+            let records = key.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Key)?;
+            Ok(Seal { records, digest: value.try_into().map_err(|_| RowError::Field("digest"))? })
+        })
+    }
+
+    /// All balances.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn balances(&self) -> Result<Vec<(AdvertiserId, LevelId, Balance)>, StoreError> {
+        read_all(&self.balances, BALANCES, balance_row)
+    }
+
+    /// The balances of an advertiser.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn balances_of(&self, id: AdvertiserId) -> Result<Vec<(AdvertiserId, LevelId, Balance)>, StoreError> {
+        read_rows(self.balances.prefix(id.to_bytes()), BALANCES, balance_row)
+    }
+
+    /// Leases that are open or still remembered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remembered_leases(&self) -> Result<Vec<(AdvertiserId, Lease)>, StoreError> {
+        read_all(&self.leases, LEASES, lease_row)
+    }
+
+    /// Leases that are over for good.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn past_leases(&self) -> Result<Vec<(AdvertiserId, Lease)>, StoreError> {
+        read_all(&self.past, PAST, lease_row)
+    }
+
+    /// Impressions without a lease.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn loose(&self) -> Result<Vec<(Owner, ImpressionId, Loose)>, StoreError> {
+        read_all(&self.loose, LOOSE, |key, value| {
+            let (owner, impression_id) = rows::read_loose_key(key)?;
+            Ok((owner, impression_id, rows::decode_loose(value)?))
+        })
+    }
+
+    /// Delivery totals in a range of hours, by line item and hour, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delivery(
+        &self,
+        range: DeliveryRange,
+        limit: usize,
+    ) -> Result<Vec<(DeliveryKey, DeliveryTotals)>, StoreError> {
+        let rows = match range.line_item_id {
+            Some(line_item_id) => {
+                let key = |hour| rows::delivery_key(DeliveryKey { line_item_id, hour });
+                self.delivery.range(key(range.from)..key(range.to.max(range.from)))
+            }
+            None => self.delivery.iter(),
+        };
+        let mut found = Vec::new();
+        for row in rows {
+            let (key, value) = row.into_inner().map_err(|source| StoreError::Read { what: DELIVERY, source })?;
+            let at = rows::read_delivery_key(&key).map_err(|error| damaged(DELIVERY, &key, error))?;
+            if at.hour < range.from || at.hour >= range.to {
+                continue;
+            }
+            if found.len() >= limit {
+                break;
+            }
+            found.push((at, rows::decode_delivery(&value).map_err(|error| damaged(DELIVERY, &key, error))?));
+        }
+        Ok(found)
+    }
+
+    /// Every row of every keyspace, as bytes, in order: equal books have equal bytes (INV-25).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn dump(&self) -> Result<Vec<RawRow>, StoreError> {
+        let mut all = Vec::new();
+        let keyspaces = [
+            (META, &self.meta),
+            (SEALS, &self.seals),
+            (BALANCES, &self.balances),
+            (LEASES, &self.leases),
+            (PAST, &self.past),
+            (LOOSE, &self.loose),
+            (DELIVERY, &self.delivery),
+        ];
+        for (name, keyspace) in keyspaces {
+            all.extend(read_all(keyspace, name, |key, value| Ok((name, key.to_vec(), value.to_vec())))?);
+        }
+        Ok(all)
+    }
+}
+
+fn account(book: &mut Book, id: AdvertiserId) -> &mut AdvertiserAccount {
+    book.accounts.entry(id).or_insert_with(|| AdvertiserAccount::new(id))
+}
+
+fn balance_row(key: &[u8], value: &[u8]) -> Result<(AdvertiserId, LevelId, Balance), RowError> {
+    let (advertiser_id, level) = rows::read_balance_key(key)?;
+    Ok((advertiser_id, level, rows::decode_balance(value)?))
+}
+
+fn lease_row(key: &[u8], value: &[u8]) -> Result<(AdvertiserId, Lease), RowError> {
+    let (advertiser_id, lease_id) = rows::read_lease_key(key)?;
+    let lease = rows::decode_lease(value)?;
+    if lease.grant.lease_id != lease_id {
+        return Err(RowError::Field("the lease's name"));
+    }
+    Ok((advertiser_id, lease))
+}
+
+fn read_all<T>(
+    keyspace: &Keyspace,
+    name: &'static str,
+    read: impl Fn(&[u8], &[u8]) -> Result<T, RowError>,
+) -> Result<Vec<T>, StoreError> {
+    read_rows(keyspace.iter(), name, read)
+}
+
+fn read_rows<T>(
+    rows: impl Iterator<Item = fjall::Guard>,
+    name: &'static str,
+    read: impl Fn(&[u8], &[u8]) -> Result<T, RowError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.map(|row| {
+        let (key, value) = row.into_inner().map_err(|source| StoreError::Read { what: name, source })?;
+        read(&key, &value).map_err(|error| damaged(name, &key, error))
+    })
+    .collect()
+}
