@@ -4,3 +4,6 @@ pub mod accounting;
 pub mod beacon;
 pub mod campaign;
 pub mod decision;
+pub mod health;
+pub mod listeners;
+pub mod records;

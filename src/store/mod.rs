@@ -7,6 +7,7 @@ mod catalog;
 mod identity;
 mod keys;
 mod ledger;
+mod listener;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ pub use catalog::{CatalogStore, StoredCatalog};
 pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
 pub use ledger::{DeliveryRange, LedgerStore, rows as ledger_rows};
+pub use listener::{Listener, ListenerCounts, Listeners};
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,12 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: fjall::Error,
+    },
+    /// The thread that writes has ended.
+    #[error("the writer of {what} has ended")]
+    WriterGone {
+        /// What it wrote.
+        what: &'static str,
     },
     /// A row does not say what a row of its kind says: the disk or another version's hand.
     #[error("a damaged row in {keyspace}, key {key}: {reason}")]

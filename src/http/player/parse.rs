@@ -120,6 +120,14 @@ fn code_of(message: &str) -> &'static str {
     CODES.iter().find(|(start, _)| message.starts_with(start)).map_or("invalid", |(_, code)| code)
 }
 
+/// The code as a word of the program, for a metric's label.
+#[must_use]
+pub fn known_code(code: &str) -> &'static str {
+    const CODES: [&str; 7] =
+        ["unknown_field", "wrong_type", "out_of_range", "wrong_length", "unknown_value", "too_many", "incomplete"];
+    CODES.into_iter().find(|known| *known == code).unwrap_or("other")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,10 @@
 //! play time are judged by accounting, which sees all of an impression's life. A beacon that comes too late is recorded all the same, and
 //! accounting says why it is not billed.
 
+mod shell;
+
+pub use shell::{BeaconFailure, BeaconShell};
+
 use crate::events::{BeaconRecord, Envelope, Event, TraceId};
 use crate::impressions::TruncatedIp;
 use crate::model::{BeaconEvent, BootId, ImpressionId, ListenerKey, Now, ServerId};

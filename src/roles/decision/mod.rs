@@ -4,6 +4,12 @@
 //! each ad and reserves the exposures; what must be written or told elsewhere comes back as [`Effects`]. The shell holds the listener's lock
 //! while this runs, so two requests of one listener are answered one after the other.
 
+mod shell;
+mod supply;
+
+pub use shell::{DecisionIds, DecisionShell, Sample, Sampler, Surroundings};
+pub use supply::{Reporter, Supply};
+
 use std::sync::Arc;
 
 use crate::catalog::{ResolvedBreak, Snapshot};

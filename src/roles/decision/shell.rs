@@ -109,7 +109,7 @@ impl Sampler {
 
     fn takes(&self, seed: Seed) -> bool {
         // The seed's own bits decide throttles; a multiplication by a large odd number takes others.
-        seed.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.one_in == 0
+        seed.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).is_multiple_of(self.one_in)
     }
 }
 
@@ -138,16 +138,15 @@ impl DecisionShell {
             }
         };
         let decision_id = self.at.decision_ids.next(now);
-        let effects = match &listener {
-            Some(listener) => self.at.listeners.listeners().with(listener, |state| {
+        let effects = if let Some(listener) = &listener {
+            self.at.listeners.listeners().with(listener, |state| {
                 let known = Degradation::None;
                 self.step(&request, state, (now, decision_id, trace_id, explain, known), render)
-            }),
-            None => {
-                let mut nobody = ListenerState::new(Pseudonym(decision_id.to_bytes()));
-                let unknown = Degradation::ListenerUnknown;
-                self.step(&request, &mut nobody, (now, decision_id, trace_id, explain, unknown), render)
-            }
+            })
+        } else {
+            let mut nobody = ListenerState::new(Pseudonym(decision_id.to_bytes()));
+            let unknown = Degradation::ListenerUnknown;
+            self.step(&request, &mut nobody, (now, decision_id, trace_id, explain, unknown), render)
         };
         self.carry_out(effects)
     }
@@ -181,7 +180,12 @@ impl DecisionShell {
         };
         self.count(&answered);
         if !answered.voids.is_empty() {
-            self.at.log.submit(answered.voids.iter().map(records::encode).collect());
+            let voids: Vec<_> = answered.voids.iter().map(records::encode).collect();
+            self.at.log.submit(&voids, |result| {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "given up ads were not recorded; their money returns when their leases close");
+                }
+            });
         }
         self.at.log.offer(vec![records::encode(&answered.record)]);
         answered.answer

@@ -263,9 +263,8 @@ fn decode_head(value: &[u8]) -> Option<ListenerState> {
 }
 
 fn decode_break(stored: StoredBreak) -> Option<OpenBreak> {
-    let ad = |ad: StoredAd| {
-        Some(OpenAd { impression_id: ImpressionId::from_bytes(&ad.impression_id)?, token: ad.token })
-    };
+    let ad =
+        |ad: StoredAd| Some(OpenAd { impression_id: ImpressionId::from_bytes(&ad.impression_id)?, token: ad.token });
     Some(OpenBreak {
         request_id: RequestId::new(&stored.request_id)?,
         decision_id: DecisionId::from_bytes(stored.decision_id.try_into().ok()?),

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::impressions::listener;
 use crate::model::{
-    AdvertiserId, CampaignId, CreativeId, DecisionId, ExposureState, ImpressionId, LeaseId, LineItemId, OpenAd, OpenBreak,
-    RequestId,
+    AdvertiserId, CampaignId, CreativeId, DecisionId, ExposureState, ImpressionId, LeaseId, LineItemId, OpenAd,
+    OpenBreak, RequestId,
 };
 
 const DAY_MS: i64 = 86_400_000;

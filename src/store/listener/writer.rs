@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::rows::Rows;
 use super::super::StoreError;
+use super::rows::Rows;
 use crate::model::{Exposure, ListenerKey};
 
 /// Changes that may wait for the writer: some seconds of a busy server's breaks. Beyond it changes are dropped.
@@ -57,7 +57,8 @@ impl Writer {
     /// Hands a change over; drops and counts it when the writer is behind.
     pub(super) fn offer(&self, change: Change) {
         let Some(queue) = &self.queue else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Job::Write(Box::new(change))) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Job::Write(Box::new(change)))
+        {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
