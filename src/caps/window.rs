@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::model::{DecisionId, ImpressionId, Strictness};
 
-    /// The naive twin: every rule written out, over a history in any order.
+    /// The naive twin (INV-12): every rule written out, over a history in any order.
     fn naive(
         history: &[Exposure],
         pod: &[CapSubject],

@@ -1,13 +1,13 @@
 //! What a player told of one ad.
 
-use crate::impressions::TruncatedIp;
+use crate::impressions::{AdTimes, TruncatedIp};
 use crate::model::{
     AdvertiserId, AppKey, BeaconEvent, CampaignId, CreativeId, DecisionId, ImpressionId, LineItemId, Micros, NetworkId,
     PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
 };
 use crate::tokens::Claims;
 
-/// A beacon, complete: whoever reads it needs nothing else to bill it. The raw listener key of the token is left out.
+/// A beacon, complete: whoever reads it needs nothing else to bill it. The listener key of the token is left out (INV-20).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BeaconRecord {
     /// What happened.
@@ -86,6 +86,17 @@ impl BeaconRecord {
             preview: claims.preview,
             played_ms,
             truncated_ip,
+        }
+    }
+
+    /// The ad's times, to judge the beacon by.
+    #[must_use]
+    pub const fn times(&self) -> AdTimes {
+        AdTimes {
+            decided_at: self.decided_at,
+            billable_until: self.billable_until,
+            duration_ms: self.duration_ms,
+            impression_at_start: self.impression_at_start,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{BeaconRecord, CatalogRecord, DecisionRecord, LeaseClosed, LeaseGrant
 use crate::catalog::EntityId;
 use crate::model::{BeaconEvent, BootId, DecisionId, ImpressionId, LeaseId, ServerId, WallMs};
 
-/// What names an event. Derived from what happened, so that the same happening has the same id wherever and however often it is recorded.
+/// What names an event (INV-15). Derived from what happened, so that the same happening has the same id wherever and however often it is recorded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub [u8; 16]);
 
