@@ -5,10 +5,16 @@
 //! targeting it meets, best rank first. What a scan yields depends on the catalogue's content alone, never on how the snapshot came about;
 //! among equal ranks the order is free, and whoever consumes it breaks ties.
 
+mod dictionary;
 mod entity;
+mod halves;
 mod line;
+#[cfg(test)]
+mod oracle_tests;
+mod part;
 mod publisher;
 mod rank;
+mod rebuild;
 mod resolve;
 mod revision;
 mod scan;
@@ -23,6 +29,7 @@ pub use entity::{Entity, EntityId, EntityKind};
 pub use line::{CategoryId, LineEntry, LineSlot};
 pub use publisher::CatalogPublisher;
 pub use rank::{EXPECTED_CLICKS_PER_10_000, Rank};
+pub use rebuild::{RebuildJob, RebuiltBase};
 pub use resolve::ResolvedBreak;
 pub use revision::{Action, Author, Revision};
 pub use scan::{Scan, ScanScratch};

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use super::line::LineSlot;
+use super::rebuild::document;
 use super::snapshot::Snapshot;
 use crate::model::{
-    AdBreakRequest, BreakSpec, ConsentScope, Network, NetworkId, Now, Placement, Preview, Subscription,
+    AdBreakRequest, BreakSpec, ConsentScope, Network, NetworkId, Now, Placement, Preview, Subscription, WallMs, Zone,
 };
+use crate::targeting::dnf::{Field, Term};
+use crate::targeting::index::{Lane, Query, ValueId};
+use crate::targeting::{Attribute, Version, naive};
 
 /// A request for an ad break, resolved against one snapshot: dense ids for targeting, and what a decision needs of the request besides.
 ///
@@ -42,7 +47,9 @@ pub struct ResolvedBreak {
     pub content_categories: Vec<String>,
     /// Index of the placement in `network.placements`.
     placement: Option<usize>,
-    pub(super) request: Box<AdBreakRequest>,
+    /// What targeting looks at.
+    pub(super) query: Query,
+    request: Box<AdBreakRequest>,
 }
 
 impl ResolvedBreak {
@@ -82,7 +89,51 @@ impl Snapshot {
             genres: request.facts.genres.clone(),
             content_categories: request.facts.content_categories.clone(),
             placement,
+            query: self.query(request, now.wall),
             request: Box::new(request.clone()),
         }
+    }
+
+    /// Whether the line item's network and targeting match, by the definition rather than by the index: for `explain`. False for a line item
+    /// that may not serve.
+    #[must_use]
+    pub fn matches(&self, slot: LineSlot, resolved: &ResolvedBreak) -> bool {
+        self.get(slot)
+            .and_then(|entry| document(&entry.line_item, &mut &*self.dictionary))
+            .is_some_and(|document| document.matches(&resolved.query))
+    }
+
+    /// The values of a request that some line item asks for, in numbers.
+    fn query(&self, request: &AdBreakRequest, at: WallMs) -> Query {
+        let (facts, dictionary) = (&request.facts, &*self.dictionary);
+        let mut values: Vec<(Lane, ValueId)> = Vec::new();
+        let utc = Zone::utc();
+        let mut add = |field: Field, term: Term<'_>| {
+            values.extend(dictionary.find(field, term, &utc).map(|value| (Lane::of(field), value)));
+        };
+        for attribute in Attribute::ALL {
+            for text in naive::values_of(attribute, request) {
+                add(Field::Plain(attribute), Term::Text(text));
+            }
+        }
+        for (key, value) in &facts.key_values {
+            add(Field::KeyValue, Term::Pair(key, value));
+        }
+        if let Some(age) = facts.age {
+            add(Field::Age, Term::Number(age));
+        }
+        if let Some(explicit) = facts.explicit {
+            add(Field::Explicit, Term::Number(u8::from(explicit)));
+        }
+        if let Some(zone) = &facts.zone {
+            add(Field::ListenerHour, Term::Number(zone.hour_of_week(at)));
+        }
+        values.extend(dictionary.line_item_hours(at).map(|hour| (Lane::of(Field::LineItemHour), hour)));
+        values.extend(dictionary.find_network(request.network_id).map(|network| (Lane::NETWORK, network)));
+        let mut query = Query::new(values);
+        query.coordinates = facts.coordinates;
+        query.os_version = facts.os_version.as_deref().and_then(Version::parse);
+        query.app_version = facts.app_version.as_deref().and_then(Version::parse);
+        query
     }
 }

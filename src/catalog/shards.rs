@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::line::LineSlot;
 use crate::model::{AdvertiserId, CampaignId, CreativeId, LineItemId, NetworkId};
 
-/// Pieces of a [`Shards`]: with a million entries a piece has about 2,000, and a clone copies 512 pointers.
-const SHARDS: usize = 512;
+/// Pieces of a [`Shards`] unless said otherwise: with a million entries a piece has about 2,000, and a clone copies 512 pointers.
+const PIECES: usize = 512;
 
 /// A key that spreads itself over pieces.
 pub(crate) trait Spread {
@@ -32,6 +32,12 @@ macro_rules! spread_id {
 }
 spread_id!(NetworkId, AdvertiserId, CampaignId, CreativeId, LineItemId);
 
+impl Spread for str {
+    fn spread(&self) -> u64 {
+        fnv(self.as_bytes())
+    }
+}
+
 /// FNV-1a: spreads keys over pieces only; the maps inside have a keyed hash of their own against chosen collisions.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -45,14 +51,21 @@ pub(crate) struct Shards<K, V> {
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        Self { pieces: (0..SHARDS).map(|_| Arc::default()).collect() }
+        Self::in_pieces(PIECES)
+    }
+}
+
+impl<K, V> Shards<K, V> {
+    /// An empty map in that many pieces, at least 1.
+    pub(crate) fn in_pieces(count: usize) -> Self {
+        Self { pieces: (0..count).map(|_| Arc::default()).collect() }
     }
 }
 
 impl<K: Spread + Eq + Hash + Clone, V: Clone> Shards<K, V> {
-    fn piece<Q: Spread + ?Sized>(key: &Q) -> usize {
+    fn piece<Q: Spread + ?Sized>(&self, key: &Q) -> usize {
         let spread = key.spread();
-        usize::try_from((spread ^ (spread >> 32)) % SHARDS as u64).expect("below the number of pieces")
+        usize::try_from((spread ^ (spread >> 32)) % self.pieces.len() as u64).expect("below the number of pieces")
     }
 
     /// The value of the key.
@@ -61,12 +74,12 @@ impl<K: Spread + Eq + Hash + Clone, V: Clone> Shards<K, V> {
         K: Borrow<Q>,
         Q: Spread + Hash + Eq + ?Sized,
     {
-        self.pieces[Self::piece(key)].get(key)
+        self.pieces[self.piece(key)].get(key)
     }
 
     /// Sets the value of the key.
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        let piece = Self::piece(&key);
+        let piece = self.piece(&key);
         Arc::make_mut(&mut self.pieces[piece]).insert(key, value);
     }
 }

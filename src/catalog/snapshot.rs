@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::dictionary::Dictionary;
 use super::line::{LineEntry, LineSlot};
-use super::rank::Rank;
+use super::part::Part;
 use super::tables::Tables;
 use crate::model::{
     Advertiser, AdvertiserId, Campaign, CampaignId, Creative, CreativeId, LineItemId, Network, NetworkId,
@@ -14,8 +15,11 @@ use crate::model::{
 pub struct Snapshot {
     pub(super) version: u64,
     pub(super) tables: Tables,
-    /// Every line item that may serve, greatest rank first.
-    pub(super) order: Vec<(Rank, LineSlot)>,
+    pub(super) dictionary: Arc<Dictionary>,
+    /// Most line items, as of some earlier version, less those that changed since.
+    pub(super) base: Part,
+    /// The line items that changed since.
+    pub(super) delta: Part,
 }
 
 impl Snapshot {

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::*;
 use crate::targeting::{Attribute, Expression, Predicate};
 
-fn advertiser() -> Advertiser {
+pub(super) fn advertiser() -> Advertiser {
     Advertiser {
         id: AdvertiserId::from_u128(1),
         network_id: NetworkId::from_u128(1),
@@ -16,7 +16,7 @@ fn advertiser() -> Advertiser {
     }
 }
 
-fn campaign() -> Campaign {
+pub(super) fn campaign() -> Campaign {
     Campaign {
         id: CampaignId::from_u128(1),
         advertiser_id: AdvertiserId::from_u128(1),
@@ -28,7 +28,7 @@ fn campaign() -> Campaign {
     }
 }
 
-fn line_item(id: u128, cpm: i64, targeting: Expression) -> LineItem {
+pub(super) fn line_item(id: u128, cpm: i64, targeting: Expression) -> LineItem {
     LineItem {
         id: LineItemId::from_u128(id),
         campaign_id: CampaignId::from_u128(1),

@@ -1,13 +1,14 @@
 //! The one writer of the catalogue: applies changes, makes snapshots.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use super::entity::Entity;
+use super::halves::Halves;
 use super::line::{CategoryId, LineEntry, LineSlot};
 use super::rank::Rank;
+use super::rebuild::{RebuildJob, RebuiltBase};
 use super::snapshot::Snapshot;
 use super::tables::Tables;
 use crate::model::{AdvertiserId, Approval, CampaignId, Creative, CreativeId, LineItem, LineItemId, Status};
@@ -23,6 +24,7 @@ pub struct CatalogWriter {
     by_advertiser: Dependents<AdvertiserId>,
     by_campaign: Dependents<CampaignId>,
     by_creative: Dependents<CreativeId>,
+    halves: Halves,
 }
 
 /// Which line items must be looked at again when an entity changes.
@@ -35,6 +37,14 @@ impl CatalogWriter {
         Self::default()
     }
 
+    /// An empty catalogue that builds a new base at once when the delta would have more than `delta_max` line items.
+    #[cfg(test)]
+    pub(crate) fn with_delta_max(delta_max: usize) -> Self {
+        let mut writer = Self::default();
+        writer.halves.delta_max = delta_max;
+        writer
+    }
+
     /// Applies a batch of changes and returns the catalogue as of `version`. Entities may come in any order, and a child before its
     /// parent: it serves once the parent is there. A line item that may never serve (its parents disagree on whose it is) is left out.
     pub fn apply(&mut self, version: u64, changes: Vec<Entity>) -> Arc<Snapshot> {
@@ -42,10 +52,20 @@ impl CatalogWriter {
         for change in changes {
             self.take(change, &mut touched);
         }
+        let mut changed = Vec::new();
         for slot in touched {
             let entry = self.entry(slot).map(Arc::new);
+            let is_indexed_alike = match (self.tables.lines.get(slot), &entry) {
+                (Some(before), Some(after)) => is_indexed_alike(before, after),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if !is_indexed_alike {
+                changed.push(slot);
+            }
             self.tables.lines.set(slot, entry);
         }
+        self.halves.update(&changed, &self.tables.lines);
         self.version = version;
         self.snapshot()
     }
@@ -53,9 +73,49 @@ impl CatalogWriter {
     /// The catalogue as it stands.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let mut order: Vec<(Rank, LineSlot)> = self.tables.lines.iter().map(|entry| (entry.rank, entry.slot)).collect();
-        order.sort_by_key(|&(rank, slot)| (Reverse(rank), slot));
-        Arc::new(Snapshot { version: self.version, tables: self.tables.clone(), order })
+        Arc::new(Snapshot {
+            version: self.version,
+            tables: self.tables.clone(),
+            dictionary: Arc::clone(&self.halves.dictionary),
+            base: self.halves.base.clone(),
+            delta: self.halves.delta.clone(),
+        })
+    }
+
+    /// Whether enough has changed since the base was built that it should be built again.
+    #[must_use]
+    pub fn wants_rebuild(&self) -> bool {
+        self.halves.wants_rebuild()
+    }
+
+    /// Takes what is needed to build a new base, on another thread: [`RebuildJob::run`]. Meanwhile changes are applied as ever. A job begun later
+    /// makes this one worthless.
+    pub fn begin_rebuild(&mut self) -> RebuildJob {
+        self.halves.begin_rebuild(&self.tables.lines)
+    }
+
+    /// Puts a base that was built meanwhile in place, and returns the catalogue, which holds what it held. None when the base is out of date.
+    pub fn finish_rebuild(&mut self, base: RebuiltBase) -> Option<Arc<Snapshot>> {
+        self.halves.finish_rebuild(base).then(|| self.snapshot())
+    }
+
+    /// Builds a new base here and now.
+    pub fn rebuild(&mut self) -> Arc<Snapshot> {
+        let base = self.begin_rebuild().run();
+        self.finish_rebuild(base).expect("nothing changed since the job was begun")
+    }
+
+    /// Number of line items that may serve but whose targeting can't be indexed, and which no request therefore matches. The campaign API refuses
+    /// such targeting, so this is 0 unless a catalogue came another way.
+    #[must_use]
+    pub fn unindexable(&self) -> usize {
+        self.halves.unindexable.len()
+    }
+
+    /// Number of line items in the base (those taken out since included) and in the delta.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        self.halves.sizes()
     }
 
     /// Stores one entity and notes which line items it touches.
@@ -163,6 +223,15 @@ impl CatalogWriter {
         self.categories.insert(word.to_owned(), id);
         id
     }
+}
+
+/// Whether the index has the same to say of both.
+fn is_indexed_alike(before: &LineEntry, after: &LineEntry) -> bool {
+    let (old, new) = (&before.line_item, &after.line_item);
+    before.rank == after.rank
+        && old.network_id == new.network_id
+        && old.targeting == new.targeting
+        && old.flight.zone.name() == new.flight.zone.name()
 }
 
 fn forget<Id: Eq + Hash>(dependents: &mut Dependents<Id>, id: &Id, slot: LineSlot) {

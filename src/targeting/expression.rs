@@ -115,6 +115,31 @@ pub enum Attribute {
     Placement,
 }
 
+impl Attribute {
+    /// Every attribute.
+    pub const ALL: [Self; 19] = [
+        Self::Country,
+        Self::Region,
+        Self::City,
+        Self::PostalCode,
+        Self::Language,
+        Self::Gender,
+        Self::Platform,
+        Self::DeviceType,
+        Self::Os,
+        Self::Connection,
+        Self::Genre,
+        Self::Mood,
+        Self::Playlist,
+        Self::Artist,
+        Self::ContentCategory,
+        Self::Segment,
+        Self::BreakPosition,
+        Self::App,
+        Self::Placement,
+    ];
+}
+
 /// Years, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AgeRange {

@@ -103,3 +103,28 @@ pub(super) fn in_circle(circle: Circle, at: Coordinates) -> bool {
     let chord = half_latitude * half_latitude + from.cos() * to.cos() * half_longitude * half_longitude;
     2.0 * EARTH_RADIUS_M * chord.clamp(0.0, 1.0).sqrt().asin() <= f64::from(circle.radius_m)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circles_follow_the_ground() {
+        let circle = |latitude, longitude, radius_m| Circle { latitude, longitude, radius_m };
+        let at = |latitude, longitude| Coordinates { latitude, longitude };
+        for (circle, place, is_in) in [
+            // Stockholm to Oslo is 417 km.
+            (circle(59.3293, 18.0686, 420_000), at(59.9139, 10.7522), true),
+            (circle(59.3293, 18.0686, 410_000), at(59.9139, 10.7522), false),
+            // Across the date line, over the pole, and the same place.
+            (circle(0.0, 179.9, 23_000), at(0.0, -179.9), true),
+            (circle(0.0, 179.9, 22_000), at(0.0, -179.9), false),
+            (circle(89.9, 0.0, 23_000), at(89.9, 180.0), true),
+            (circle(-90.0, 0.0, 100), at(-90.0, 123.0), true),
+            (circle(51.5, -0.1, 100), at(51.5, -0.1), true),
+            (circle(0.0, 0.0, 500_000), at(0.0, 180.0), false),
+        ] {
+            assert_eq!(in_circle(circle, place), is_in, "{circle:?} {place:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! One of the two halves of a snapshot: an index over line items in order of rank, and which of them are still live.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::line::LineSlot;
+use super::rank::Rank;
+use crate::targeting::index::{Bits, Cursor, Document, Index, Query};
+
+/// An index with its line items.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Part {
+    pub(super) index: Arc<Index>,
+    /// Document → line item, greatest rank first.
+    pub(super) lines: Arc<[(Rank, LineSlot)]>,
+    /// Conjunctions of line items that were not taken out since the index was built.
+    pub(super) live: Arc<Bits>,
+}
+
+impl Part {
+    /// The part of these line items, in any order.
+    pub(super) fn build(mut line_items: Vec<(Rank, LineSlot, Arc<Document>)>) -> Self {
+        line_items.sort_by_key(|(rank, slot, _)| (Reverse(*rank), *slot));
+        let index = Index::build(line_items.iter().map(|(_, _, document)| document.as_ref()));
+        let lines = line_items.iter().map(|(rank, slot, _)| (*rank, *slot)).collect();
+        Self { live: Arc::new(index.all_live()), index: Arc::new(index), lines }
+    }
+
+    /// Takes a line item out, by its document.
+    pub(super) fn kill(&mut self, document: u32) {
+        self.index.kill(document, Arc::make_mut(&mut self.live));
+    }
+
+    /// The next line item that the query meets.
+    pub(super) fn next(&self, cursor: &mut Cursor, query: &Query) -> Option<(Rank, LineSlot)> {
+        cursor.next(&self.index, &self.live, query).map(|document| self.lines[document as usize])
+    }
+
+    /// The rank above which the cursor finds nothing more.
+    pub(super) fn bound(&self, cursor: &Cursor) -> Option<Rank> {
+        cursor.position(&self.index).map(|document| self.lines[document as usize].0)
+    }
+}

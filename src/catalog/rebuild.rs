@@ -1,0 +1,97 @@
+//! Building a base, off the path of changes.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::dictionary::{Dictionary, Numbers};
+use super::line::{LineEntry, LineSlot};
+use super::part::Part;
+use super::rank::Rank;
+use super::shards::SlotTable;
+use crate::model::LineItem;
+use crate::targeting::dnf::normal_form;
+use crate::targeting::index::{Document, Index};
+
+/// What is needed to build a base: everything as of one moment, shared with the catalogue. Send it to another thread and [`run`](Self::run) it.
+#[derive(Debug)]
+pub struct RebuildJob {
+    pub(super) generation: u64,
+    pub(super) lines: SlotTable<LineEntry>,
+    pub(super) dictionary: Arc<Dictionary>,
+}
+
+/// A base that was built, to be put in place by [`finish_rebuild`](super::CatalogWriter::finish_rebuild).
+#[derive(Debug)]
+pub struct RebuiltBase {
+    pub(super) generation: u64,
+    pub(super) part: Part,
+    pub(super) places: Places,
+}
+
+impl RebuildJob {
+    /// Builds the base: about a second for 100,000 line items.
+    #[must_use]
+    pub fn run(self) -> RebuiltBase {
+        let (part, places, _) = build(&self.lines, &mut &*self.dictionary);
+        RebuiltBase { generation: self.generation, part, places }
+    }
+}
+
+/// Which document of a part a line item is.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<u32>);
+
+impl Places {
+    const NOWHERE: u32 = u32::MAX;
+
+    /// The line item's document.
+    pub(super) fn get(&self, slot: LineSlot) -> Option<u32> {
+        self.0.get(slot.index()).copied().filter(|&document| document != Self::NOWHERE)
+    }
+
+    /// Forgets the line item; returns its document.
+    pub(super) fn remove(&mut self, slot: LineSlot) -> Option<u32> {
+        let document = self.get(slot)?;
+        self.0[slot.index()] = Self::NOWHERE;
+        Some(document)
+    }
+
+    fn set(&mut self, slot: LineSlot, document: u32) {
+        if self.0.len() <= slot.index() {
+            self.0.resize(slot.index() + 1, Self::NOWHERE);
+        }
+        self.0[slot.index()] = document;
+    }
+}
+
+/// The part of all line items; and those that can't be indexed.
+pub(super) fn build(lines: &SlotTable<LineEntry>, numbers: &mut impl Numbers) -> (Part, Places, Vec<LineSlot>) {
+    let mut order: Vec<(Rank, &Arc<LineEntry>)> = lines.iter().map(|entry| (entry.rank, entry)).collect();
+    order.sort_by_key(|(rank, entry)| (Reverse(*rank), entry.slot));
+    let mut indexed = Vec::with_capacity(order.len());
+    let mut unindexable = Vec::new();
+    let documents = order.iter().filter_map(|(rank, entry)| {
+        let document = document(&entry.line_item, numbers);
+        if document.is_some() {
+            indexed.push((*rank, entry.slot));
+        } else {
+            unindexable.push(entry.slot);
+        }
+        document
+    });
+    let index = Index::build(documents);
+    let mut places = Places::default();
+    for (document, (_, slot)) in (0..).zip(&indexed) {
+        places.set(*slot, document);
+    }
+    let part = Part { live: Arc::new(index.all_live()), index: Arc::new(index), lines: indexed.into() };
+    (part, places, unindexable)
+}
+
+/// The line item's targeting in numbers; none when it has no normal form.
+pub(super) fn document(line_item: &LineItem, numbers: &mut impl Numbers) -> Option<Document> {
+    let conjunctions = normal_form(&line_item.targeting).ok()?;
+    let network = numbers.network(line_item.network_id);
+    let zone = &line_item.flight.zone;
+    Some(Document::new(network, &conjunctions, |field, term| numbers.value(field, term, zone)))
+}

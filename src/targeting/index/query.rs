@@ -1,0 +1,114 @@
+//! The side of the request: its values by field.
+
+use super::ValueId;
+use crate::model::Coordinates;
+use crate::targeting::dnf::Field;
+use crate::targeting::expression::{Attribute, Version, VersionOf};
+
+/// A field's dense number, or that of the network, which every line item asks for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Lane(u8);
+
+impl Lane {
+    /// How many there are.
+    pub const COUNT: usize = 25;
+    /// The network.
+    pub const NETWORK: Self = Self(0);
+
+    /// The lane of a field.
+    #[must_use]
+    pub const fn of(field: Field) -> Self {
+        Self(match field {
+            Field::Plain(attribute) => 1 + Self::place(attribute),
+            Field::Age => 20,
+            Field::Explicit => 21,
+            Field::KeyValue => 22,
+            Field::ListenerHour => 23,
+            Field::LineItemHour => 24,
+        })
+    }
+
+    const fn place(attribute: Attribute) -> u8 {
+        match attribute {
+            Attribute::Country => 0,
+            Attribute::Region => 1,
+            Attribute::City => 2,
+            Attribute::PostalCode => 3,
+            Attribute::Language => 4,
+            Attribute::Gender => 5,
+            Attribute::Platform => 6,
+            Attribute::DeviceType => 7,
+            Attribute::Os => 8,
+            Attribute::Connection => 9,
+            Attribute::Genre => 10,
+            Attribute::Mood => 11,
+            Attribute::Playlist => 12,
+            Attribute::Artist => 13,
+            Attribute::ContentCategory => 14,
+            Attribute::Segment => 15,
+            Attribute::BreakPosition => 16,
+            Attribute::App => 17,
+            Attribute::Placement => 18,
+        }
+    }
+
+    /// As an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a request has, in numbers. Values that no line item asks for have no number and are left out.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Query {
+    /// By lane, sorted, without repeats.
+    values: Vec<ValueId>,
+    /// Where each lane's values end.
+    ends: [usize; Lane::COUNT],
+    /// Where the listener is.
+    pub coordinates: Option<Coordinates>,
+    /// Version of the operating system.
+    pub os_version: Option<Version>,
+    /// Version of the player application.
+    pub app_version: Option<Version>,
+}
+
+impl Query {
+    /// A query of these values.
+    #[must_use]
+    pub fn new(mut values: Vec<(Lane, ValueId)>) -> Self {
+        values.sort_unstable();
+        values.dedup();
+        let mut query = Self::default();
+        for lane in 0..Lane::COUNT {
+            query.ends[lane] = values.partition_point(|(of, _)| of.index() <= lane);
+        }
+        query.values = values.into_iter().map(|(_, value)| value).collect();
+        query
+    }
+
+    /// The values of a lane, sorted.
+    #[must_use]
+    pub fn values(&self, lane: Lane) -> &[ValueId] {
+        let start = lane.index().checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.values[start..self.ends[lane.index()]]
+    }
+
+    /// All values with their lanes.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &[ValueId]> {
+        (0..Lane::COUNT).map(|lane| {
+            let start = lane.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.values[start..self.ends[lane]]
+        })
+    }
+
+    /// The version of what is asked.
+    #[must_use]
+    pub const fn version(&self, of: VersionOf) -> Option<Version> {
+        match of {
+            VersionOf::Os => self.os_version,
+            VersionOf::App => self.app_version,
+        }
+    }
+}
