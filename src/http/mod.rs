@@ -3,5 +3,12 @@
 pub mod admin;
 pub mod auth;
 pub mod beacon;
+pub mod campaigns;
 pub mod player;
 pub mod problem;
+
+/// The description of the whole HTTP interface, as served at `/v1/openapi.json`. Each part merges its own into it.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    campaigns::openapi()
+}

@@ -282,6 +282,17 @@ impl Requester {
         }
     }
 
+    /// Whether the requester may say whether a creative serves.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] with the reason.
+    pub fn may_review(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Segue | Self::Key(Actor { role: Role::Operator, .. }) => Ok(()),
+            Self::Key(_) => Err(Refusal::Forbidden("creatives are reviewed with an operator's key")),
+        }
+    }
+
     fn may_import(&self) -> Result<(), Refusal> {
         match self {
             Self::Segue => Ok(()),
@@ -379,9 +390,7 @@ fn review(
 ) -> Result<Revision, Refusal> {
     let before = visible(view, id, author)?;
     author.may_write(id.kind())?;
-    if author.is_advertiser() {
-        return Err(Refusal::Forbidden("creatives are reviewed with an operator's key"));
-    }
+    author.may_review()?;
     expect_revision(before, expected)?;
     refuse_archived(before)?;
     let mut entity = before.entity.clone();

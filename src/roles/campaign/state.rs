@@ -103,7 +103,7 @@ fn ancestors(entity: &Entity) -> [Option<EntityId>; 3] {
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     committed: &'a CatalogState,
-    pending: &'a BTreeMap<EntityId, Arc<Revision>>,
+    pending: Option<&'a BTreeMap<EntityId, Arc<Revision>>>,
     staged: Option<&'a BTreeMap<EntityId, Arc<Revision>>>,
 }
 
@@ -118,7 +118,13 @@ impl<'a> View<'a> {
     /// The catalogue with a group's changes over it.
     #[must_use]
     pub const fn new(committed: &'a CatalogState, pending: &'a BTreeMap<EntityId, Arc<Revision>>) -> Self {
-        Self { committed, pending, staged: None }
+        Self { committed, pending: Some(pending), staged: None }
+    }
+
+    /// The catalogue as it is.
+    #[must_use]
+    pub const fn of(committed: &'a CatalogState) -> Self {
+        Self { committed, pending: None, staged: None }
     }
 
     /// The newest revision of an entity.
@@ -126,7 +132,7 @@ impl<'a> View<'a> {
     pub fn get(self, id: EntityId) -> Option<&'a Arc<Revision>> {
         self.staged
             .and_then(|staged| staged.get(&id))
-            .or_else(|| self.pending.get(&id))
+            .or_else(|| self.pending.and_then(|pending| pending.get(&id)))
             .or_else(|| self.committed.get(id))
     }
 
@@ -136,7 +142,7 @@ impl<'a> View<'a> {
         let new = |changes: &BTreeMap<EntityId, Arc<Revision>>| {
             changes.keys().filter(|id| id.kind() == kind && self.committed.get(**id).is_none()).count()
         };
-        self.committed.count(kind) + new(self.pending) + self.staged.map_or(0, new)
+        self.committed.count(kind) + self.pending.map_or(0, new) + self.staged.map_or(0, new)
     }
 
     /// A network.
