@@ -1,6 +1,6 @@
 //! The decision itself.
 //!
-//! First whether a break is due at all; then the candidates in order of rank, each through the tests of [`eligibility`](super::eligibility);
+//! First whether a break is due at all; then the candidates in order of rank, each through the tests of [`super::eligibility`];
 //! then the best pod of those that passed.
 //!
 //! **Early stop.** A scan yields candidates in non-increasing rank, equal ranks in any order. All candidates of one rank are a *class*. Only

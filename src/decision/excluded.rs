@@ -9,7 +9,7 @@ pub struct Excluded {
 }
 
 impl Excluded {
-    /// Most line items: as many as times that a break is decided again (DESIGN, section 3), by the ads of one pod.
+    /// Most line items: as many as times that a break is decided again, by the ads of one pod.
     pub const MAX: usize = 3 * 16;
 
     /// None.

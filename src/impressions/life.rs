@@ -10,7 +10,7 @@ use crate::model::{BeaconEvent, WallMs};
 pub const AUDIBLE_MS: u32 = 2_000;
 
 /// How far the clock of the server that decided and that of the server that hears may be apart, in milliseconds: each is at most one second
-/// off, or it would not be ready (DESIGN, section 7).
+/// off, or it would not be ready.
 pub const CLOCK_TOLERANCE_MS: i64 = 2_000;
 
 /// Tenths of its nominal moment before which a quartile or a completion is not believed: players round, and sounds are a little shorter than

@@ -1,6 +1,6 @@
 //! The durable local logs: what was acknowledged is on disk.
 //!
-//! A journal is a directory of segments, each a run of records with consecutive sequence numbers ([`format`], `schemas/journal.md`).
+//! A journal is a directory of segments, each a run of records with consecutive sequence numbers ([`mod@format`], `schemas/journal.md`).
 //! One thread writes it: it takes whatever is queued, up to [`BATCH_BYTES_MAX`], makes one write and one `fdatasync` of it, and only then
 //! completes the acknowledgements (group commit: the rate of syncs is the disk's, the rate of records is not). The thread is a shell; what it
 //! drives is [`Writer`], synchronous and pure over [`Disk`], so that tests and the simulator crash it wherever they like.

@@ -35,7 +35,7 @@ pub enum CapWindow {
     Sliding(u64),
 }
 
-/// What a cap does when the listener's state can't be reached (DESIGN, section 8).
+/// What a cap does when the listener's state can't be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Strictness {
     /// Serves from what is known: bounded excess.

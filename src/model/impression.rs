@@ -67,7 +67,7 @@ impl fmt::Debug for ImpressionId {
     }
 }
 
-/// What a player reports of one ad (DESIGN, section 6).
+/// What a player reports of one ad.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum BeaconEvent {
     /// The first sample played. Never billed alone, unless the placement says so.

@@ -1,7 +1,7 @@
 //! The campaign role: the one writer of the catalogue.
 //!
 //! [`CampaignRole::step`] judges one command against the catalogue as it is and the commands already accepted in the same group; it changes
-//! nothing but the group. The [shell](shell) makes a group durable, applies it to [`CatalogState`], publishes it to the change feed, and
+//! nothing but the group. The [`shell`] makes a group durable, applies it to [`CatalogState`], publishes it to the change feed, and
 //! only then answers. So nobody is ever shown a revision that a crash can take back.
 //!
 //! Invariants: the number of an entity's revisions counts up by one; an archived entity never changes again; every entity that is in

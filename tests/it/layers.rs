@@ -1,6 +1,6 @@
-//! The walls between modules, as STYLE of the house wants them: the core names no outer module, no I/O, no clock and no unseeded randomness;
-//! adapters know each other only where a table says so. Read from the source text, less comments, texts and test modules, so that a wall
-//! stands where the compiler would let one through.
+//! The walls between modules: the core names no outer module, no I/O, no clock and no unseeded randomness; adapters know each other only
+//! where a table says so. Read from the source text, less comments, texts and test modules, so that a wall stands where the compiler
+//! would let one through.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ const CLOCK_CALLS: &[(&str, &str)] =
 const UNSEEDED: &[&str] =
     &["thread_rng", "from_entropy", "from_os_rng", "OsRng", "SysRng", "getrandom", "new_v4", "RandomState"];
 
-/// Lines of a file before its tests that a reader can hold. STYLE says 400; beyond this the test fails, so that growth is noticed.
+/// Lines of a file before its tests that a reader can hold. 400 is the aim; beyond this the test fails, so that growth is noticed.
 const FILE_LINES_MAX: usize = 600;
 
 /// Files that may be longer, and why.

@@ -1,6 +1,6 @@
 //! A player's request as the domain sees it: checked, normalised, and with everything taken out that the listener did not allow.
 //!
-//! The privacy floor (DESIGN, section 6) is enforced here, before anything else sees the request: a child flag, limited ads, or consent that
+//! The privacy floor is enforced here, before anything else sees the request: a child flag, limited ads, or consent that
 //! is absent or not understood leaves the context only, and a listener who lives as long as the session.
 
 use super::wire::{AdBreakRequestBody, BreakBody, ContextBody, DeviceBody, GeoBody, WarningBody};

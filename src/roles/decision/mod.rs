@@ -101,7 +101,7 @@ pub struct Moment<'a> {
     pub explain: Explain,
     /// How far short of the full rules it falls before it begins.
     pub degradation: Degradation,
-    /// Whether paid ads may be decided: not while the money journal is nearly full (DESIGN, idea 4).
+    /// Whether paid ads may be decided: not while the money journal is nearly full.
     pub paid: bool,
 }
 

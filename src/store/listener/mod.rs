@@ -1,7 +1,7 @@
 //! Listeners: their state in memory, and its rows on disk behind it.
 //!
 //! A decision reads and changes a listener's state in memory, under that listener's own lock. What changed is handed to one writer thread that
-//! puts it into the embedded database in batches. Nothing waits for that: caps are soft here (DESIGN, section 8), so a crash may forget the last
+//! puts it into the embedded database in batches. Nothing waits for that: caps are soft here, so a crash may forget the last
 //! moments, and when the disk falls behind a change is dropped and counted. The rows are described in `rows`.
 //!
 //! A session's state is kept in memory only: nobody who may not be known leaves a row.
