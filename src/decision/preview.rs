@@ -15,13 +15,9 @@ pub(super) fn choose(snapshot: &Snapshot, of: &Break<'_>, wish: Preview) -> Opti
     }
     let own = entry.line_item.creatives.iter().map(|choice| choice.creative_id);
     let known = own.filter_map(|id| snapshot.creative(id)).filter(|one| one.advertiser_id == entry.advertiser.id);
-    let creative = match wish.creative_id {
-        Some(id) => known.into_iter().find(|creative| creative.id == id)?,
-        None => {
-            let servable = |one: &Creative| entry.creatives.iter().any(|(creative, _)| creative.id == one.id);
-            known.max_by_key(|one| (servable(one), of.seed.creative(one.id), Reverse(one.id)))?
-        }
-    };
+    let servable = |one: &Creative| entry.creatives.iter().any(|(creative, _)| creative.id == one.id);
+    let wanted = known.filter(|one| wish.creative_id.is_none_or(|id| one.id == id));
+    let creative = wanted.max_by_key(|one| (servable(one), of.seed.creative(one.id), Reverse(one.id)))?;
     Some(ChosenAd {
         slot: entry.slot,
         line_item_id: entry.line_item.id,

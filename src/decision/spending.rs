@@ -289,18 +289,12 @@ impl Lease {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract)
             .map_err(|left| if left == SEALED { DrawError::Replaced } else { DrawError::OutOfMoney })?;
         let next = |ordinal: u32| if ordinal < self.terms.max_ordinals { Some(ordinal + 1) } else { None };
-        match self.next_ordinal.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
-            Ok(ordinal) => Ok(Draw {
-                lease_id: self.terms.lease_id,
-                ordinal,
-                price,
-                last_billable_until: self.terms.last_billable_until,
-            }),
-            Err(_) => {
-                self.give_back(price);
-                Err(DrawError::OutOfOrdinals)
-            }
-        }
+        let Ok(ordinal) = self.next_ordinal.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) else {
+            self.give_back(price);
+            return Err(DrawError::OutOfOrdinals);
+        };
+        let LeaseTerms { lease_id, last_billable_until, .. } = self.terms;
+        Ok(Draw { lease_id, ordinal, price, last_billable_until })
     }
 
     /// Undoes a subtraction. Never into a sealed lease: its rest has been told, and less than is there is the safe error.

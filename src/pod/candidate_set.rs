@@ -76,7 +76,9 @@ mod tests {
     fn holds_what_was_put_in() {
         let members = [0, 1, 63, 64, 128, 200, CAPACITY - 1];
         let mut set = CandidateSet::EMPTY;
-        members.iter().for_each(|&member| set.insert(member));
+        for member in members {
+            set.insert(member);
+        }
         assert_eq!(set.iter().collect::<Vec<_>>(), members);
         set.remove(0);
         assert_eq!(set.lowest(), Some(1));

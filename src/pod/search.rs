@@ -189,7 +189,9 @@ fn prepare_conflicts(problem: &PodProblem, scratch: &mut PodScratch) {
     groups.sort_unstable_by_key(|&index| (items[usize::from(index)].candidate.advertiser_id, index));
     for group in groups.chunk_by(|&a, &b| advertiser(items, a) == advertiser(items, b)) {
         let set = set_of(group);
-        group.iter().for_each(|&index| conflicts[usize::from(index)] = set);
+        for &index in group {
+            conflicts[usize::from(index)] = set;
+        }
     }
 
     groups.retain(|&index| items[usize::from(index)].candidate.category.is_some());
@@ -198,7 +200,9 @@ fn prepare_conflicts(problem: &PodProblem, scratch: &mut PodScratch) {
     for group in groups.chunk_by(|&a, &b| category(items, a) == category(items, b)) {
         let set = set_of(group);
         categories.extend(category(items, group[0]).map(|category| (category, set)));
-        group.iter().for_each(|&index| conflicts[usize::from(index)] = conflicts[usize::from(index)].or(&set));
+        for &index in group {
+            conflicts[usize::from(index)] = conflicts[usize::from(index)].or(&set);
+        }
     }
     for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_joker()) {
         for excluded in problem.excluded(item) {
@@ -222,7 +226,9 @@ fn category(items: &[Item], index: u16) -> Option<CategoryId> {
 
 fn set_of(group: &[u16]) -> CandidateSet {
     let mut set = CandidateSet::EMPTY;
-    group.iter().for_each(|&index| set.insert(usize::from(index)));
+    for &index in group {
+        set.insert(usize::from(index));
+    }
     set
 }
 

@@ -67,7 +67,9 @@ impl Chance {
 
 fn problem_of(ads: &[Ad], limits: PodLimits) -> PodProblem {
     let mut problem = PodProblem::new(limits);
-    ads.iter().for_each(|ad| problem.push(ad.candidate, &ad.excluded));
+    for ad in ads {
+        problem.push(ad.candidate, &ad.excluded);
+    }
     problem
 }
 

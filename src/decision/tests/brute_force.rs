@@ -261,12 +261,18 @@ fn decide_equals_brute_force_over_all_line_items() {
             check_survey(&snapshot, &spending, &request, &listener, &excluded, &decision, &mut early);
             breaks += 1;
             by_size[decision.ads.len()] += 1;
-            decision.ads.iter().for_each(|ad| by_tier[ad.tier as usize] += 1);
-            decision.reasons.iter().for_each(|(reason, count)| (0..count).for_each(|_| reasons.add(reason)));
+            for ad in &decision.ads {
+                by_tier[ad.tier as usize] += 1;
+            }
+            for (reason, count) in decision.reasons.iter() {
+                (0..count).for_each(|_| reasons.add(reason));
+            }
         }
     }
     println!("{breaks} breaks; by ads {by_size:?}; ads by tier {by_tier:?}; {early} ended early");
-    reasons.iter().for_each(|(reason, count)| println!("{:>8} {}", count, reason.name()));
+    for (reason, count) in reasons.iter() {
+        println!("{count:>8} {}", reason.name());
+    }
     assert!(
         breaks >= 2_000
             && early > breaks / 20

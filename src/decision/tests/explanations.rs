@@ -120,9 +120,12 @@ impl Stage {
     }
 }
 
+type Change = Box<dyn FnOnce(&mut Stage)>;
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "cases are data")]
 fn words_carry_the_values() {
-    let cases: Vec<(Box<dyn FnOnce(&mut Stage)>, &str)> = vec![
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|_| {}), "in slot 1 of the pod, at 5.00 CPM"),
         (
             Box::new(|stage| {
@@ -197,7 +200,7 @@ fn words_carry_the_values() {
         (Box::new(|stage| stage.rival(|_| {})), "another ad of A0 is in the pod: Rival"),
         (
             Box::new(|stage| {
-                stage.rival(|rival| to_another_advertiser(rival));
+                stage.rival(to_another_advertiser);
             }),
             "cars competes with Rival in the pod",
         ),
