@@ -220,7 +220,9 @@ impl Round<'_> {
         }
         problem.prune();
         self.is_full |= problem.len() >= MAX_PAID_CANDIDATES || self.work.decision.considered >= MAX_CONSIDERED;
-        problem.truncate(MAX_PAID_CANDIDATES);
+        if problem.truncate(MAX_PAID_CANDIDATES) {
+            self.work.decision.degradation = self.work.decision.degradation.max(Degradation::SearchLimited);
+        }
         self.next_check = problem.len() + problem.len().max(usize::from(self.of.limits.max_ads)).max(1);
         let value = pod::solve(problem, scratch).value;
         let unseen = Unseen { tier: next.tier, value: price::pod_value(next.worth), duration_ms: SHORTEST_AD_MS };
@@ -320,8 +322,7 @@ impl Round<'_> {
     fn fill(&mut self, scratch: &mut PodScratch) {
         let Work { problem, eligible, decision, .. } = &mut *self.work;
         problem.prune();
-        let is_over = problem.len() > MAX_CANDIDATES;
-        problem.truncate(MAX_CANDIDATES);
+        let is_over = problem.truncate(MAX_CANDIDATES);
         let pod = pod::solve(problem, scratch);
         if is_over || !pod.is_complete() {
             decision.degradation = decision.degradation.max(Degradation::SearchLimited);

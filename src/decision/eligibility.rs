@@ -86,7 +86,7 @@ pub(super) fn plays(creative: &Creative, of: &Break<'_>) -> Result<(), NoFillRea
 
 /// The creative that plays, if the listener's caps allow one: among those that can play and are not capped, the one with the greatest lot.
 ///
-/// INV: caps are counted with an empty pod, because at most one ad of an advertiser is in a pod, and no cap counts across advertisers.
+/// INV-12: caps are counted with an empty pod, because at most one ad of an advertiser is in a pod, and no cap counts across advertisers.
 ///
 /// # Errors
 /// The cap that is in the way.

@@ -1,4 +1,4 @@
-//! What an operator asked to hear: that ad and no other, whatever its targeting, budget, caps and flight. INV: a preview is never billed.
+//! What an operator asked to hear: that ad and no other, whatever its targeting, budget, caps and flight. INV-9: a preview is never billed.
 
 use std::cmp::Reverse;
 

@@ -5,7 +5,7 @@
 //! the one before. A decision *reads* ([`Spending::read`], once a line item) and never writes; whoever answers *draws*
 //! ([`Spending::draw`]) from the lease that the decision saw.
 //!
-//! INV: a lease's money never falls below zero, its ordinals are unique and below its maximum, and nothing is drawn from a lease that was
+//! INV-24: a lease's money never falls below zero, its ordinals are unique and below its maximum, and nothing is drawn from a lease that was
 //! replaced, dropped, or is past its `draw_until`. The tests hold it to a naive twin, and to itself under threads.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};

@@ -58,13 +58,13 @@ pub(super) struct Item {
 impl PodProblem {
     /// No candidates.
     #[must_use]
-    pub const fn new(limits: PodLimits) -> Self {
-        Self { limits, items: Vec::new(), exclusions: Vec::new() }
+    pub fn new(limits: PodLimits) -> Self {
+        Self { limits: limits.within_bounds(), items: Vec::new(), exclusions: Vec::new() }
     }
 
     /// Starts again, keeping the memory.
     pub fn reset(&mut self, limits: PodLimits) {
-        self.limits = PodLimits { max_ads: limits.max_ads.min(MAX_ADS), ..limits };
+        self.limits = limits.within_bounds();
         self.items.clear();
         self.exclusions.clear();
     }
@@ -88,10 +88,12 @@ impl PodProblem {
         self.items.push(Item { candidate, group, excluded_from, excluded_to });
     }
 
-    /// Keeps the best `count` candidates and drops the rest.
-    pub fn truncate(&mut self, count: usize) {
+    /// Keeps the best `count` candidates and drops the rest; whether there were any.
+    pub fn truncate(&mut self, count: usize) -> bool {
         self.sort();
+        let is_over = self.items.len() > count;
         self.items.truncate(count);
+        is_over
     }
 
     /// How many candidates there are.
@@ -120,6 +122,12 @@ impl PodProblem {
     /// Puts the candidates in the order of value: best first, by nothing but what they are.
     pub(super) fn sort(&mut self) {
         self.items.sort_unstable_by_key(|item| item.candidate.order());
+    }
+}
+
+impl PodLimits {
+    fn within_bounds(self) -> Self {
+        Self { max_ads: self.max_ads.min(MAX_ADS), ..self }
     }
 }
 

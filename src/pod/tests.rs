@@ -172,6 +172,7 @@ fn what_is_unseen_never_improves_a_pod_that_is_said_to_be_final() {
     assert!(finals > 500);
 }
 
+// INV-26.
 #[test]
 fn large_problems_keep_to_the_limits_in_any_order() {
     let shape = Shape { max_candidates: 240, advertisers: 60, categories: 12, values: 9_000, ties: u32::MAX, tiers: 4 };

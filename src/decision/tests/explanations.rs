@@ -5,6 +5,7 @@ use crate::catalog::Entity;
 use crate::model::*;
 use crate::targeting::{Attribute, Expression, Predicate};
 
+// INV-8.
 #[test]
 fn every_fate_is_the_one_that_was_decided() {
     let mut explained = 0_u32;
@@ -250,11 +251,7 @@ fn a_preview_is_heard_whatever_stands_in_its_way_and_costs_nothing() {
     for creative_id in [None, Some(own)] {
         let decision = decide_with(Preview { line_item_id: id, creative_id });
         assert_eq!(decision.ads.len(), 1);
-        assert_eq!(
-            (decision.ads[0].price, decision.ads[0].billing),
-            (Micros::ZERO, Billing::None),
-            "INV: never billed"
-        );
+        assert_eq!((decision.ads[0].price, decision.ads[0].billing), (Micros::ZERO, Billing::None), "INV-9");
         assert!(decision.spend_reads.is_empty());
     }
     for (line_item_id, creative_id) in [(LineItemId::from_u128(9), None), (id, Some(CreativeId::from_u128(999)))] {

@@ -61,6 +61,7 @@ fn decisions(world: &World, snapshot: &Snapshot, seed: u64) -> (Vec<Vec<u8>>, us
     (bytes.collect(), ads)
 }
 
+// INV-7.
 #[test]
 fn a_hundred_layouts_give_the_same_bytes() {
     const LAYOUTS: u64 = 100;
@@ -92,6 +93,7 @@ fn digest() -> String {
     hasher.finalize().to_string()
 }
 
+// INV-6.
 #[test]
 fn two_processes_give_the_same_bytes() {
     let own = digest();
