@@ -14,6 +14,7 @@
 //! should spend (`pacing`).
 
 mod account;
+pub mod audit;
 mod book;
 mod chain;
 mod commit;

@@ -3,6 +3,7 @@
 //! To add a command: a file with `Args` and `run(&Args) -> Result<Exit, Failure>`, a variant of [`Command`] whose docstring is its help, and
 //! the line in [`dispatch`].
 
+mod audit;
 mod config;
 mod options;
 
@@ -12,6 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+#[cfg(test)]
+pub(crate) use audit::audit_dir;
 pub(crate) use options::ConfigOptions;
 
 /// What a newcomer reads first.
@@ -34,6 +37,8 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Recount the event log and compare it with the books; exit status 1 on any difference. The server must be stopped.
+    Audit(audit::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
 }
@@ -92,6 +97,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
+        Command::Audit(args) => audit::run(args),
         Command::Config(args) => config::run(args),
     }
 }

@@ -6,6 +6,7 @@ pub mod beacon;
 pub mod campaigns;
 pub mod player;
 pub mod problem;
+pub mod reports;
 
 /// The description of the whole HTTP interface, as served at `/v1/openapi.json`. Each part merges its own into it.
 #[must_use]

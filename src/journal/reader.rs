@@ -227,7 +227,8 @@ impl DirReader {
     }
 
     /// The number of the segment that the last record came from.
-    pub(super) fn segment_number(&self) -> Option<u64> {
+    #[must_use]
+    pub fn segment_number(&self) -> Option<u64> {
         self.last_number
     }
 

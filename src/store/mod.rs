@@ -19,6 +19,8 @@ use crate::model::WallMs;
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
+#[cfg(test)]
+pub(crate) use ledger::RawRow;
 pub use ledger::{DeliveryRange, LedgerStore, rows as ledger_rows};
 pub use listener::{Listener, ListenerCounts, Listeners};
 

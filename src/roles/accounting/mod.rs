@@ -15,6 +15,8 @@ mod line;
 mod machine;
 mod shell;
 #[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
 mod tests;
 
 pub use machine::{AccountingMachine, MachineSettings};

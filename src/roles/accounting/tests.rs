@@ -1,1 +1,138 @@
+//! The machine over a real log and store, in virtual time, with crashes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::sim::{LINES, Sim};
+use super::*;
+use crate::accounting::testing::line;
+use crate::event_log::Topic;
+use crate::events::{self, Event};
+use crate::model::{BootId, MonotonicMs, Now, ServerId};
+use crate::store::Store;
+
+/// Reads the whole log into a store of its own, as a server without a ledger would.
+fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> Vec<crate::store::RawRow> {
+    let store = Store::open(dir, sim.now.wall, &crate::entropy::Entropy::seeded(1)).expect("opens");
+    let ledger = store.ledger().expect("opens");
+    let settings = MachineSettings {
+        server_id: ServerId::from_u128(7),
+        boot_id: BootId::from_u128(1),
+        lease_ms: 900_000,
+        commit_interval_ms: 20_000,
+    };
+    let mut now = Now { wall: sim.now.wall, monotonic: MonotonicMs(1) };
+    let mut machine = AccountingMachine::new(settings, ledger.load().expect("loads"), now);
+    let end = sim.log.durable_end(Topic::Events);
+    while machine.cursor() < end {
+        let batch = sim.log.read(Topic::Events, None, machine.cursor(), piece, 1 << 20).expect("reads");
+        let record = |payload: &[u8]| LogRecord {
+            digest: crate::accounting::record_digest(payload),
+            envelope: events::decode(payload).expect("understood"),
+        };
+        let records = batch.records.iter().map(|read| record(&read.payload)).collect();
+        now.monotonic = now.monotonic.plus_ms(1_000);
+        // An end that is never reached: a replay grants nothing.
+        let effects = machine.step(Input::Records(Batch { records, next: batch.next_offset, end: u64::MAX }), now);
+        assert!(effects.append.is_empty(), "a replay appends nothing");
+        if let Some(commit) = effects.commit {
+            ledger.commit(&commit).expect("commits");
+        }
+    }
+    if let Some(commit) = machine.finish(now) {
+        ledger.commit(&commit).expect("commits");
+    }
+    ledger.dump().expect("reads")
+}
+
+#[test]
+fn crashes_and_budget_changes_leave_books_that_a_recount_and_a_replay_agree_with() {
+    let (mut billed, mut closed, mut boots) = (0, 0, BTreeSet::new());
+    for seed in 1..=4 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut sim = Sim::new(dir.path(), seed);
+        sim.run(400);
+        let incremental = sim.ledger.dump().expect("reads");
+        for piece in [37, 100_000] {
+            let other = tempfile::tempdir().expect("a directory");
+            assert!(
+                replay(&sim, other.path(), piece) == incremental,
+                "SEED={seed}: INV-25: a replay gives other bytes"
+            );
+        }
+        for event in sim.events() {
+            match event {
+                Event::LeaseGranted(granted) => drop(boots.insert(granted.boot_id)),
+                Event::LeaseClosed(_) => closed += 1,
+                Event::Beacon(_) | Event::Decision(_) | Event::Catalog(_) => {}
+            }
+        }
+        drop(sim);
+        let report = crate::cli::audit_dir(dir.path()).expect("audits");
+        assert!(report.is_balanced(), "SEED={seed}: {:#?}", report.differences);
+        billed += report.billed;
+    }
+    assert!(
+        billed > 1_000 && closed > 30 && boots.len() > 6,
+        "{billed} billed, {closed} closed, {} boots",
+        boots.len()
+    );
+}
+
+#[test]
+fn every_line_item_gets_leases_and_spends_to_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::new(dir.path(), 11);
+    sim.change(super::sim::advertiser(Some(20_000)));
+    for _ in 0..2_000 {
+        sim.pass(5_000);
+    }
+    sim.stop();
+    let mut granted = BTreeMap::new();
+    for event in sim.events() {
+        if let Event::LeaseGranted(lease) = event {
+            *granted.entry(lease.line_item_id).or_insert(0) += 1;
+        }
+    }
+    for n in 0..LINES {
+        assert!(granted.contains_key(&line(n)), "line item {n} got no lease");
+        assert_eq!(sim.throttles.get(&line(n)), Some(&u64::MAX), "as fast as possible");
+    }
+    let account = sim.machine.book().accounts.values().next().expect("one account");
+    let spent = account.balance(crate::accounting::LevelId::Advertiser(account.advertiser_id));
+    assert!(spent.settled <= Micros(20_000) && spent.settled > Micros(15_000), "{spent:?}");
+}
+
+#[test]
+fn nothing_is_granted_before_the_log_is_read_to_its_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::new(dir.path(), 5);
+    let machine = &mut sim.machine;
+    assert!(!machine.is_replayed());
+    let behind = Batch { records: Vec::new(), next: 0, end: 1 };
+    assert!(machine.step(Input::Records(behind), sim.now).append.is_empty());
+    let caught_up = Batch { records: Vec::new(), next: 0, end: 0 };
+    let effects = machine.step(Input::Records(caught_up), sim.now);
+    assert!(!effects.append.is_empty(), "now it grants");
+    assert!(
+        !effects.messages.iter().any(|message| matches!(message, Message::Lease { .. })),
+        "INV-5: but hands nothing out yet"
+    );
+    let later = Now { monotonic: sim.now.monotonic.plus_ms(5_000), ..sim.now };
+    assert!(machine.step(Input::Tick, later).append.is_empty(), "one proposal of an advertiser at a time");
+}
+
+#[test]
+fn a_lease_of_an_earlier_boot_is_counted_and_never_handed_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::new(dir.path(), 6);
+    let effects = sim.machine.step(Input::Records(Batch { records: Vec::new(), next: 0, end: 0 }), sim.now);
+    let proposed = effects.append.len();
+    sim.append(effects.append);
+    sim.crash();
+    sim.pump();
+    let account = sim.machine.book().accounts.values().next().expect("one account");
+    let of_earlier = account.leases.values().filter(|lease| lease.grant.boot_id == BootId::from_u128(100)).count();
+    assert_eq!(of_earlier, proposed);
+    assert!(account.balance(crate::accounting::LevelId::Advertiser(account.advertiser_id)).open > Micros::ZERO);
+    assert!(sim.handed_out().iter().all(|lease_id| account.leases[lease_id].grant.boot_id == BootId::from_u128(101)));
+}

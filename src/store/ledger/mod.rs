@@ -48,7 +48,7 @@ pub struct LedgerStore {
 }
 
 /// A row as it lies on disk: keyspace, key, value.
-pub type RawRow = (&'static str, Vec<u8>, Vec<u8>);
+pub(crate) type RawRow = (&'static str, Vec<u8>, Vec<u8>);
 
 /// Which delivery totals are asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
