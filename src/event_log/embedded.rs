@@ -183,9 +183,9 @@ impl EmbeddedLog {
         &self.log.journal
     }
 
-    fn entries(&self, records: &[NewRecord]) -> Result<(&Half, Vec<Entry>), AppendError> {
+    fn entries(&self, records: Vec<NewRecord>) -> Result<(&Half, Vec<Entry>), AppendError> {
         let Some(first) = records.first() else { return Ok((&self.money, Vec::new())) };
-        let is_money = first.topic.is_money();
+        let (half, is_money) = (self.half(first.topic), first.topic.is_money());
         let mut entries = Vec::with_capacity(records.len());
         for NewRecord { topic, key, payload } in records {
             if topic.is_money() != is_money {
@@ -194,11 +194,11 @@ impl EmbeddedLog {
             if key.len() > KEY_BYTES_MAX {
                 return Err(AppendError::KeyTooLong { bytes: key.len() });
             }
-            let partition = self.partitions.partition(*topic, key);
-            let payload = StoredRecord { topic: *topic, partition, key, payload }.encode();
+            let partition = self.partitions.partition(topic, &key);
+            let payload = StoredRecord { topic, partition, key: &key, payload: &payload }.encode();
             entries.push(Entry { kind: KIND_TOPIC_RECORD, payload });
         }
-        Ok((self.half(first.topic), entries))
+        Ok((half, entries))
     }
 
     /// See [`super::EventLog::append`].
@@ -206,7 +206,7 @@ impl EmbeddedLog {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
-        let (half, entries) = self.entries(&records)?;
+        let (half, entries) = self.entries(records)?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // A caller that has gone away no longer wants to know.
         let done: Done = Box::new(move |result| drop(sender.send(result)));
@@ -220,13 +220,13 @@ impl EmbeddedLog {
     /// # Errors
     /// [`AppendError`].
     pub fn append_blocking(&self, records: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
-        let (half, entries) = self.entries(&records)?;
+        let (half, entries) = self.entries(records)?;
         Ok(offsets(&half.journal.append_blocking(entries)?))
     }
 
     /// See [`super::EventLog::submit`].
     pub fn submit(&self, records: &[NewRecord], done: impl FnOnce(Result<(), AppendError>) + Send + 'static) {
-        match self.entries(records) {
+        match self.entries(records.to_vec()) {
             Ok((half, entries)) => half
                 .journal
                 .submit(entries, Box::new(move |result| done(result.map(|_| ()).map_err(AppendError::from)))),
@@ -243,10 +243,10 @@ impl EmbeddedLog {
         let count_shed = move || {
             shed.fetch_add(count, Ordering::Relaxed);
         };
-        if self.money.journal.health().quota >= QuotaLevel::ShedLog {
+        if self.money.journal.quota_level() >= QuotaLevel::ShedLog {
             return count_shed();
         }
-        match self.entries(&records) {
+        match self.entries(records) {
             Ok((half, entries)) => half.journal.submit(
                 entries,
                 Box::new(move |result| {

@@ -92,7 +92,7 @@ fn waiting_ends_when_a_record_is_durable() {
     let log = open(&config("data", Drive::Thread), &disk);
     let waiting = {
         let log = log.clone();
-        std::thread::spawn(move || log.wait_beyond(Topic::Events, 0, Duration::from_secs(60)))
+        std::thread::spawn(move || log.wait_beyond(Topic::Events, 0, Duration::from_mins(1)))
     };
     log.append_blocking(vec![record(Topic::Events, "", "")]).expect("appended");
     assert_eq!(waiting.join().expect("ends"), 1);

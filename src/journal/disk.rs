@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub type SharedDisk = Arc<dyn Disk>;
 
 /// An open file on a [`Disk`]. All offsets are in bytes from its start.
+#[allow(clippy::len_without_is_empty, reason = "the length of a file, not of a collection")]
 pub trait DiskFile: Send + Sync {
     /// Reads up to `into.len()` bytes; fewer only at the end of the file.
     ///
@@ -43,7 +44,6 @@ pub trait DiskFile: Send + Sync {
     ///
     /// # Errors
     /// What the disk says.
-    #[allow(clippy::len_without_is_empty, reason = "the length of a file, not of a collection")]
     fn len(&self) -> io::Result<u64>;
 }
 

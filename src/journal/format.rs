@@ -19,6 +19,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// Flag on the first record of each group commit. It proves that all before it had been synced, so damage before it is no torn write.
 pub const FLAG_FIRST_OF_BATCH: u8 = 1;
 
+/// A segment that claims to begin beyond this is none: at a million records a second it would take 292,000 years. So nothing that counts on
+/// from it can overflow.
+const SEQ_MAX: u64 = u64::MAX / 2;
+
 const OFFSET_VERSION: usize = 8;
 const OFFSET_SEGMENT_BYTES: usize = 12;
 const OFFSET_SERVER: usize = 16;
@@ -108,6 +112,9 @@ pub enum Defect {
     /// The length is no length of a record.
     #[error("{0} is not a possible record length")]
     Length(u32),
+    /// A sequence number that no journal reaches.
+    #[error("{0} is not a possible sequence number")]
+    SequenceRange(u64),
     /// The record goes on past the end of the file.
     #[error("the record is cut short by the end of the file")]
     CutShort,
@@ -192,12 +199,16 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(Defect::Version(version));
         }
+        let first_seq = u64_at(bytes, OFFSET_FIRST_SEQ);
+        if first_seq > SEQ_MAX {
+            return Err(Defect::SequenceRange(first_seq));
+        }
         Ok(Self {
             segment_bytes: u32_at(bytes, OFFSET_SEGMENT_BYTES),
             server: ServerId::from_bytes(sixteen_at(bytes, OFFSET_SERVER)),
             boot: BootId::from_bytes(sixteen_at(bytes, OFFSET_BOOT)),
             number: u64_at(bytes, OFFSET_NUMBER),
-            first_seq: u64_at(bytes, OFFSET_FIRST_SEQ),
+            first_seq,
             base_at: read_time(u64_at(bytes, OFFSET_BASE_AT)),
             synced: u32_at(bytes, OFFSET_FLAGS) & FLAG_SYNCED != 0,
         })

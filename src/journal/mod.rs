@@ -20,12 +20,16 @@ mod disk;
 pub mod edit;
 mod fault;
 pub mod format;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod queue;
 mod reader;
 mod recover;
 mod segment;
 mod sim_disk;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io;
@@ -80,7 +84,7 @@ pub struct Journal {
 
 enum Driver {
     Thread(Mutex<Option<JoinHandle<()>>>),
-    Inline(Mutex<Writer>),
+    Inline(Box<Mutex<Writer>>),
 }
 
 /// What writer, readers and whoever asks for health share.
@@ -167,7 +171,7 @@ impl Journal {
         });
         let clock: Arc<dyn Fn() -> WallMs + Send + Sync> = Arc::from(clock);
         let drive = match drive {
-            Drive::Inline => Driver::Inline(Mutex::new(writer)),
+            Drive::Inline => Driver::Inline(Box::new(Mutex::new(writer))),
             Drive::Thread => {
                 let (shared, clock) = (Arc::clone(&shared), Arc::clone(&clock));
                 let thread = std::thread::Builder::new()
@@ -196,7 +200,7 @@ impl Journal {
     /// will be. An append is written whole in one batch, in the order of its entries. Entries that were refused may have reached the disk all the same
     /// if the reason was [`AppendError::Failed`]: whoever asked is to ask again, and dedupe by id.
     pub fn submit(&self, entries: Vec<Entry>, done: Done) {
-        self.submit_job(entries, done, |queue, job| queue.push(job));
+        self.submit_job(entries, done, Queue::push);
     }
 
     /// Like [`Journal::submit`], but waits for room in the queue instead of refusing with [`AppendError::QueueFull`], and for the
@@ -210,7 +214,7 @@ impl Journal {
             // Nobody has stopped waiting: the receiver is on the stack below.
             drop(sender.send(result));
         });
-        self.submit_job(entries, done, |queue, job| queue.push_when_room(job));
+        self.submit_job(entries, done, Queue::push_when_room);
         receiver.recv().unwrap_or(Err(AppendError::Closed))
     }
 
@@ -271,6 +275,12 @@ impl Journal {
             .wait_timeout_while(self.shared.progress(), timeout, waiting)
             .unwrap_or_else(PoisonError::into_inner);
         progress.durable_end
+    }
+
+    /// How full its quota is.
+    #[must_use]
+    pub fn quota_level(&self) -> QuotaLevel {
+        QuotaLevel::of(self.shared.progress().used_bytes, self.shared.config.quota_bytes)
     }
 
     /// How it is.

@@ -245,7 +245,8 @@ impl Recoverer<'_> {
     /// The segment before ends too early.
     fn gap_before(&mut self, expected: u64, found: u64) -> Result<(), OpenError> {
         let Some(before) = self.segments.last().map(|segment| segment.file.clone()) else { return Ok(()) };
-        if self.report.damage.last().is_some_and(|damage| damage.segment == before.number) {
+        if self.report.damage.last().is_some_and(|damage| damage.segment >= before.number) {
+            // Told already: it is damaged itself, or the segment between is missing.
             return Ok(());
         }
         let defect = Defect::Missing { from: expected, until: found };

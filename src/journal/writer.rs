@@ -118,7 +118,7 @@ impl Writer {
     }
 
     /// Writes the entries one after another, in one write, and syncs them if the journal is [`Durability::Synced`]. When this returns `Ok`
-    /// they are as durable as the journal promises (INV-JOURNAL-DURABLE). All bear the date `at`, or that of the last record if that is
+    /// they are as durable as the journal promises (INV-1). All bear the date `at`, or that of the last record if that is
     /// later: journal time never goes backwards.
     ///
     /// # Errors
