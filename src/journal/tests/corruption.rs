@@ -26,7 +26,7 @@ fn first_complaint(disk: &SimDisk, expected: &[Vec<u8>]) -> Option<(String, u64)
 
 #[test]
 fn every_flipped_bit_is_found_and_named() {
-    // INV-27.
+    // INV-28.
     let disk = SimDisk::new();
     let expected = some_journal(&disk);
     assert_eq!(first_complaint(&disk, &expected), None);
@@ -55,7 +55,7 @@ fn every_flipped_bit_is_found_and_named() {
 
 #[test]
 fn damage_is_put_aside_with_an_alarm_and_the_journal_goes_on_behind_it() {
-    // INV-26, INV-27: in whatever segment but for the last batch of all, nothing that was acknowledged is cut off, and no number is given twice.
+    // INV-27, INV-28: in whatever segment but for the last batch of all, nothing that was acknowledged is cut off, and no number is given twice.
     let fresh = || {
         let disk = SimDisk::new();
         let expected = some_journal(&disk);

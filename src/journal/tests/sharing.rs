@@ -41,7 +41,7 @@ fn a_full_queue_refuses_or_waits() {
 
 #[test]
 fn many_threads_append_and_readers_see_only_what_is_durable() {
-    // INV-26.
+    // INV-27.
     const THREADS: u64 = 8;
     const APPENDS: u64 = 200;
     let disk = SimDisk::new();
