@@ -3,9 +3,9 @@
 //! Values are those of the wire, never a snapshot's dense ids. Nobody's raw id is here: a listener is their pseudonym.
 
 use crate::model::{
-    AdvertiserId, AppKey, BreakSpec, CampaignId, ConsentScope, CreativeId, DecisionId, Exposure, Facts, ImpressionId,
-    LeaseId, LineItemId, Micros, NetworkId, Now, PlacementKey, Preview, Pseudonym, RequestId, Subscription, Tier,
-    WallMs,
+    AdBreakRequest, AdvertiserId, AppKey, BreakSpec, CampaignId, ConsentScope, CreativeId, DecisionId, Exposure, Facts,
+    ImpressionId, LeaseId, LineItemId, ListenerKey, ListenerState, Micros, NetworkId, Now, PlacementKey, Preview,
+    Pseudonym, RequestId, Subscription, Tier, WallMs,
 };
 
 /// One ad break: what was asked, all that was read, and what was answered.
@@ -87,11 +87,55 @@ pub struct SpendReadRecord {
     /// Its throttle: it serves when a hash is below.
     pub throttle: u64,
     /// The lease that it could draw from.
-    pub lease_id: Option<LeaseId>,
-    /// Money left in the lease.
+    pub lease: Option<LeaseReadRecord>,
+}
+
+/// What one decision read of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LeaseReadRecord {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// Money left in it.
     pub left: Micros,
-    /// Draws left in the lease.
+    /// Draws left in it.
     pub ordinals_left: u32,
+    /// Last moment at which what is drawn from it may be billed.
+    pub last_billable_until: WallMs,
+}
+
+impl RequestRecord {
+    /// The request as it can be resolved and decided again. Who listened is not recorded, and no decision looks at it: any key does.
+    #[must_use]
+    pub fn to_request(&self, listener_key: ListenerKey) -> AdBreakRequest {
+        AdBreakRequest {
+            network_id: self.network_id,
+            request_id: self.request_id.clone(),
+            listener_key,
+            app: self.app.clone(),
+            placement: self.placement.clone(),
+            spec: self.spec.clone(),
+            facts: self.facts.clone(),
+            consent: self.consent,
+            child: self.child,
+            subscription: self.subscription,
+            since_last_break_ms: self.since_last_break_ms,
+            prefetch: self.prefetch,
+            preview: self.preview,
+        }
+    }
+}
+
+impl ListenerView {
+    /// The listener's state as far as a decision looks at it.
+    #[must_use]
+    pub fn to_state(&self, pseudonym: Pseudonym) -> ListenerState {
+        ListenerState {
+            exposures: self.exposures.clone(),
+            last_break_at: self.last_break_at,
+            last_break_creatives: self.last_break_creatives.clone(),
+            ..ListenerState::new(pseudonym)
+        }
+    }
 }
 
 /// One chosen ad.

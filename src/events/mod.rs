@@ -22,7 +22,7 @@ use prost::Message;
 
 pub use beacon::BeaconRecord;
 pub use catalog::{CatalogRecord, Revision, RevisionAction};
-pub use decision::{ChosenAdRecord, DecisionRecord, ListenerView, RequestRecord, SpendReadRecord};
+pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
 pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit};

@@ -6,7 +6,7 @@ use super::read::{
     wall,
 };
 use super::{facts, proto};
-use crate::events::{ChosenAdRecord, DecisionRecord, ListenerView, RequestRecord, SpendReadRecord};
+use crate::events::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
 use crate::model::{
     AdvertiserId, AudioFormat, BreakPosition, BreakSpec, CampaignId, ConsentScope, CreativeId, DecisionId, Exposure,
     ExposureState, LeaseId, LineItemId, Micros, MonotonicMs, NetworkId, Now, Preview, Pseudonym, RequestId,
@@ -23,18 +23,7 @@ pub(super) fn to_wire(decision: &DecisionRecord) -> proto::DecisionRecord {
         monotonic_ms: Some(decision.now.monotonic.0),
         seed: Some(decision.seed),
         excluded_line_item_ids: decision.excluded.iter().map(|id| id.to_bytes().into()).collect(),
-        spend_reads: decision
-            .spend_reads
-            .iter()
-            .map(|read| proto::SpendRead {
-                line_item_id: read.line_item_id.to_bytes().into(),
-                paused: read.paused,
-                throttle: read.throttle,
-                lease_id: read.lease_id.map(|id| id.to_bytes().into()),
-                left_micros: read.left.0,
-                ordinals_left: read.ordinals_left,
-            })
-            .collect(),
+        spend_reads: decision.spend_reads.iter().map(read_to_wire).collect(),
         ads: decision
             .ads
             .iter()
@@ -72,17 +61,7 @@ pub(super) fn from_wire(wire: proto::DecisionRecord) -> Read<DecisionRecord> {
         excluded: each(wire.excluded_line_item_ids, |bytes| {
             id("decision.excluded_line_item_ids", &bytes).map(LineItemId::from_bytes)
         })?,
-        spend_reads: each(wire.spend_reads, |read| {
-            let lease_id = read.lease_id.map(|bytes| id("spend_read.lease_id", &bytes)).transpose()?;
-            Ok(SpendReadRecord {
-                line_item_id: LineItemId::from_bytes(id("spend_read.line_item_id", &read.line_item_id)?),
-                paused: read.paused,
-                throttle: read.throttle,
-                lease_id: lease_id.map(LeaseId::from_bytes),
-                left: Micros(read.left_micros),
-                ordinals_left: read.ordinals_left,
-            })
-        })?,
+        spend_reads: each(wire.spend_reads, read_from_wire)?,
         ads: each(wire.ads, |ad| {
             Ok(ChosenAdRecord {
                 impression_id: impression("chosen_ad.impression_id", ad.impression_id)?,
@@ -97,6 +76,35 @@ pub(super) fn from_wire(wire: proto::DecisionRecord) -> Read<DecisionRecord> {
         })?,
         no_break: wire.no_break,
         reasons: wire.reasons.into_iter().map(|reason| (reason.reason, reason.count)).collect(),
+    })
+}
+
+fn read_to_wire(read: &SpendReadRecord) -> proto::SpendRead {
+    proto::SpendRead {
+        line_item_id: read.line_item_id.to_bytes().into(),
+        paused: read.paused,
+        throttle: read.throttle,
+        lease_id: read.lease.map(|lease| lease.lease_id.to_bytes().into()),
+        left_micros: read.lease.map_or(0, |lease| lease.left.0),
+        ordinals_left: read.lease.map_or(0, |lease| lease.ordinals_left),
+        last_billable_until_ms: read.lease.map(|lease| lease.last_billable_until.0),
+    }
+}
+
+fn read_from_wire(wire: proto::SpendRead) -> Read<SpendReadRecord> {
+    let lease = wire.lease_id.map(|bytes| {
+        Ok(LeaseReadRecord {
+            lease_id: LeaseId::from_bytes(id("spend_read.lease_id", &bytes)?),
+            left: Micros(wire.left_micros),
+            ordinals_left: wire.ordinals_left,
+            last_billable_until: wall("spend_read.last_billable_until_ms", wire.last_billable_until_ms)?,
+        })
+    });
+    Ok(SpendReadRecord {
+        line_item_id: LineItemId::from_bytes(id("spend_read.line_item_id", &wire.line_item_id)?),
+        paused: wire.paused,
+        throttle: wire.throttle,
+        lease: lease.transpose()?,
     })
 }
 

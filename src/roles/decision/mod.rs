@@ -6,6 +6,8 @@
 
 mod shell;
 mod supply;
+#[cfg(test)]
+mod tests;
 
 pub use shell::{DecisionIds, DecisionShell, Sample, Sampler, Surroundings};
 pub use supply::{Reporter, Supply};
@@ -17,13 +19,13 @@ use crate::decision::{
     Billing, ChosenAd, Decision, Degradation, Draw, Excluded, NoBreakReason, Scratch, Seed, Spending, decide,
 };
 use crate::events::{
-    BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, ListenerView, RequestRecord, SpendReadRecord,
-    TraceId,
+    BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
+    SpendReadRecord, TraceId,
 };
 use crate::impressions::listener::{self, OpenRefusal};
 use crate::model::{
     AdBreakRequest, Advertiser, BeaconEvent, BootId, Creative, DecisionId, Exposure, ExposureState, ImpressionId,
-    LineItem, LineItemId, ListenerState, Micros, Now, OpenAd, OpenBreak, Platform, Pseudonym, ServerId, WallMs,
+    LineItem, LineItemId, ListenerState, Now, OpenAd, OpenBreak, Platform, Pseudonym, ServerId, WallMs,
 };
 use crate::tokens::{Claims, TokenKeys};
 
@@ -400,9 +402,12 @@ impl Break<'_> {
             line_item_id: read.line_item_id,
             paused: read.view.paused,
             throttle: read.view.throttle,
-            lease_id: read.view.lease.map(|lease| lease.lease_id),
-            left: read.view.lease.map_or(Micros::ZERO, |lease| lease.left),
-            ordinals_left: read.view.lease.map_or(0, |lease| lease.ordinals_left),
+            lease: read.view.lease.map(|lease| LeaseReadRecord {
+                lease_id: lease.lease_id,
+                left: lease.left,
+                ordinals_left: lease.ordinals_left,
+                last_billable_until: lease.last_billable_until,
+            }),
         });
         self.envelope(Event::Decision(Box::new(DecisionRecord {
             decision_id: self.moment.decision_id,
