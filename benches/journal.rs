@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use segue::journal::{Clock, Drive, Durability, Entry, Identity, Journal, JournalConfig, RealDisk, ReadLimit, read_dir};
+use segue::journal::{
+    Clock, Drive, Durability, Entry, Identity, Journal, JournalConfig, ReadLimit, RealDisk, read_dir,
+};
 use segue::model::{BootId, ServerId, WallMs};
 
 const PAYLOAD_BYTES: usize = 320 - 26;

@@ -5,6 +5,7 @@
 //! What was heard comes back as a beacon, goes to the `journal` before it is acknowledged, and `accounting` turns it into money.
 
 pub mod accounting;
+pub mod app;
 pub mod caps;
 pub mod catalog;
 pub mod cli;

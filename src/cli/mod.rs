@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 mod options;
+mod serve;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,8 +38,13 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+<<<<<<< HEAD
     /// Recount the event log and compare it with the books; exit status 1 on any difference. The server must be stopped.
     Audit(audit::Args),
+=======
+    /// Run the server until it is told to stop.
+    Serve(serve::Args),
+>>>>>>> bb8b1c1 (app: one process with all roles, started and ended in order; segue serve)
     /// Check, print or explain the configuration.
     Config(config::Args),
 }
@@ -97,7 +103,11 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
+<<<<<<< HEAD
         Command::Audit(args) => audit::run(args),
+=======
+        Command::Serve(args) => serve::run(args),
+>>>>>>> bb8b1c1 (app: one process with all roles, started and ended in order; segue serve)
         Command::Config(args) => config::run(args),
     }
 }

@@ -9,16 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event_log::EventLog;
 use crate::journal::QuotaLevel;
+use crate::roles::accounting::AccountingWatch;
 
 /// What the parts of the process say of themselves. Each is set by its owner and read by anybody; they order nothing else, so all are relaxed.
 #[derive(Debug, Default)]
 pub struct Lights {
     /// The catalogue is in memory.
     pub catalog: AtomicBool,
-    /// Accounting has read the log to its end.
-    pub accounting: AtomicBool,
-    /// Accounting has failed and stopped.
-    pub accounting_failed: AtomicBool,
     /// The process is on its way out.
     pub draining: AtomicBool,
 }
@@ -27,6 +24,7 @@ pub struct Lights {
 #[derive(Clone, Debug)]
 pub struct Health {
     log: EventLog,
+    accounting: AccountingWatch,
     lights: Arc<Lights>,
 }
 
@@ -42,8 +40,8 @@ pub struct Checks {
 impl Health {
     /// Judges by these.
     #[must_use]
-    pub const fn new(log: EventLog, lights: Arc<Lights>) -> Self {
-        Self { log, lights }
+    pub const fn new(log: EventLog, accounting: AccountingWatch, lights: Arc<Lights>) -> Self {
+        Self { log, accounting, lights }
     }
 
     /// Whether the process does its work.
@@ -53,7 +51,7 @@ impl Health {
             Some(failure) => failure.to_string(),
             None => "ok".to_owned(),
         };
-        let accounting = if is_on(&self.lights.accounting_failed) { "failed" } else { "ok" };
+        let accounting = if self.accounting.has_ended() { "ended" } else { "ok" };
         Checks {
             ok: journal == "ok" && accounting == "ok",
             by_name: BTreeMap::from([("journal", journal), ("accounting", accounting.to_owned())]),
@@ -72,7 +70,7 @@ impl Health {
                 checks.by_name.insert(name, "ok".to_owned());
             }
         };
-        look("accounting", is_on(&self.lights.accounting) || is_on(&self.lights.accounting_failed), "reading the log");
+        look("accounting", self.accounting.is_replayed() || self.accounting.has_ended(), "reading the log");
         look("catalog", is_on(&self.lights.catalog), "loading");
         look("process", !is_on(&self.lights.draining), "draining");
         let quota = match self.log.health().quota() {

@@ -20,7 +20,7 @@ pub(crate) mod sim;
 mod tests;
 
 pub use machine::{AccountingMachine, MachineSettings};
-pub use shell::{AccountingError, AccountingHandle, Feed, ShellSettings, spawn};
+pub use shell::{AccountingError, AccountingHandle, AccountingWatch, Feed, ShellSettings, spawn};
 
 use crate::accounting::{Commit, Outcome, RecordDigest};
 use crate::catalog::Entity;

@@ -84,7 +84,35 @@ pub enum AccountingError {
 struct Status {
     stop: AtomicBool,
     replayed: AtomicBool,
+    ended: AtomicBool,
     cursor: AtomicU64,
+}
+
+/// How accounting is, for health checks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccountingWatch(Arc<Status>);
+
+impl AccountingWatch {
+    /// Whether the log was read to its end since the start: from then on leases are granted.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.0.replayed.load(Ordering::Acquire)
+    }
+
+    /// Whether the thread has ended, be it for an error or a bug.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+}
+
+/// Says that the thread has ended, also when it ends in a panic.
+struct EndedWhenDropped(Arc<Status>);
+
+impl Drop for EndedWhenDropped {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
 }
 
 /// Accounting, running. Dropping it stops it in good order.
@@ -107,6 +135,12 @@ impl AccountingHandle {
         match self.feed.try_send(Feed::Report(report)) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    /// How it is, for whoever asks.
+    #[must_use]
+    pub fn watch(&self) -> AccountingWatch {
+        AccountingWatch(Arc::clone(&self.status))
     }
 
     /// A sender of changes and reports, for a thread of its own.
@@ -185,7 +219,10 @@ pub fn spawn(
     };
     let thread = std::thread::Builder::new()
         .name("accounting".to_owned())
-        .spawn(move || shell.run())
+        .spawn(move || {
+            let _ended = EndedWhenDropped(Arc::clone(&shell.status));
+            shell.run()
+        })
         .map_err(AccountingError::Thread)?;
     Ok(AccountingHandle { feed, status, thread: Some(thread) })
 }

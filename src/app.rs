@@ -1,0 +1,387 @@
+//! The only wiring: builds the adapters, joins them by bounded channels, and starts and ends them in order.
+//!
+//! Start: folder and store → journals (recovered) → catalogue in memory → accounting (replays) → HTTP. Nothing listens before the journals are
+//! sound. End: not ready any more → HTTP drained → listeners flushed → accounting at the end of the log → journals closed. Each part's thread
+//! is joined; none outlives [`Running::stop`].
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::catalog::{CatalogPublisher, CatalogWriter, Entity};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::decision::Spending;
+use crate::entropy::Entropy;
+use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
+use crate::http::admin::Admin;
+use crate::http::player::Player;
+use crate::http::server;
+use crate::impressions::ListenerSecret;
+use crate::journal::{FaultDisk, FaultPoint, Faults, Identity, RealDisk, SharedDisk};
+use crate::model::{BootId, ServerId, Status};
+use crate::roles::accounting::{self, AccountingHandle, Feed, MachineSettings, Message, ShellSettings};
+use crate::roles::beacon::{BeaconRole, BeaconShell};
+use crate::roles::campaign::{self, CampaignHandle, CampaignWriter, CatalogChange, Publish};
+use crate::roles::decision::{
+    DecisionIds, DecisionRole, DecisionShell, Reporter, Sample, Sampler, Supply, Surroundings,
+};
+use crate::roles::health::{Health, Lights};
+use crate::roles::listeners::ListenerAccess;
+use crate::store::{self, Listeners, Store};
+use crate::telemetry::{Metric, Metrics, RequestIds};
+use crate::tokens::{TokenKey, TokenKeys};
+
+/// Samples that may wait to be evaluated; beyond it they are dropped and counted.
+const SAMPLES_WAITING: usize = 256;
+/// Virtual time between two reports to accounting.
+const REPORT_EVERY_MS: u64 = 1_000;
+/// Shortest real time between two reports, however fast the clock runs.
+const REPORT_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How often it is looked whether a part has failed.
+const FAILURE_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A running server.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The catalogue, to read and to change.
+    pub campaigns: CampaignHandle,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Judges how the process is.
+    pub health: Health,
+    server: ServerHandle,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    parts: Parts,
+}
+
+/// What ends after the HTTP server.
+struct Parts {
+    lights: Arc<Lights>,
+    listeners: Arc<Listeners>,
+    log: EventLog,
+    accounting: AccountingHandle,
+    campaign_writer: CampaignWriter,
+    observers: Observers,
+}
+
+/// The threads that see what was drawn and what could have been.
+struct Observers {
+    /// Closing it ends the reporter.
+    stop_reporter: SyncSender<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts a server as configured. Returns once it listens; it may not be ready yet (`/readyz` says when).
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left running then.
+pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result<Running> {
+    let metrics = Metrics::new();
+    let store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
+    let identity = store.identity().clone();
+    let (server_id, boot_id) = (identity.server_id, BootId::at(clock.now().wall, entropy.bytes()));
+    let faults = faults(config);
+    let log = open_log(config, Identity { server: server_id, boot: boot_id }, &faults, &clock)?;
+
+    // Accounting: its leases and throttles go straight to the side array that decisions read.
+    let catalog = Arc::new(CatalogPublisher::default());
+    let spending = Arc::new(Spending::new());
+    let settings = ShellSettings { machine: machine_settings(config, server_id, boot_id), faults };
+    let deliver = deliver_to(Arc::clone(&catalog), Arc::clone(&spending));
+    let accounting =
+        accounting::spawn(log.clone(), store.ledger()?, settings, clock.clone(), metrics.clone(), deliver)?;
+
+    // The catalogue: a change is in the snapshot, and with accounting, before its writer is answered.
+    let catalog_store = store.catalog()?;
+    let now = clock.now();
+    campaign::bootstrap(&config.data_dir, &catalog_store, identity.api_key_secret, now, entropy)?;
+    let publish =
+        publish_to(Arc::clone(&catalog), Arc::clone(&spending), accounting.feed(), metrics.clone(), clock.clone());
+    let (campaigns, campaign_writer) = campaign::start(catalog_store, identity.api_key_secret, publish)?;
+    let lights = Arc::new(Lights::default());
+    lights.catalog.store(true, Ordering::Relaxed);
+
+    let one_in = u64::from(config.decision.sample_one_in);
+    let (samples, observers) = observe(one_in, &catalog, &spending, &clock, accounting.feed())?;
+    let in_memory = config.decision.listener_cache_entries;
+    let listeners = Arc::new(Listeners::open(store.database(), in_memory, entropy.clone())?);
+    let (listener, address) = bind(config)?;
+    let surroundings = Surroundings {
+        catalog,
+        log: log.clone(),
+        listeners: ListenerAccess::new(Arc::clone(&listeners)),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        decision_ids: DecisionIds::new(entropy.bytes()),
+        sampler: Sampler::new(one_in, samples, metrics.clone()),
+    };
+    let player = player(config, &identity, boot_id, spending, surroundings, campaigns.clone(), address);
+    let health = Health::new(log.clone(), accounting.watch(), Arc::clone(&lights));
+    let parts = server::Parts {
+        player,
+        admin: Admin { health: health.clone(), metrics: metrics.clone() },
+        campaigns: campaigns.clone(),
+        request_ids: RequestIds::new(boot_id),
+        clock,
+    };
+    let serving = server::serve(listener, config, parts).context("starting the HTTP server")?;
+    let handle = serving.handle();
+    Ok(Running {
+        address,
+        campaigns,
+        metrics,
+        health,
+        server: handle,
+        serving: tokio::spawn(serving),
+        parts: Parts { lights, listeners, log, accounting, campaign_writer, observers },
+    })
+}
+
+/// Supply: a sample of breaks is evaluated again on a thread of its own, and reported to accounting with what was drawn.
+fn observe(
+    one_in: u64,
+    catalog: &Arc<CatalogPublisher>,
+    spending: &Arc<Spending>,
+    clock: &Clock,
+    feed: SyncSender<Feed>,
+) -> anyhow::Result<(SyncSender<Sample>, Observers)> {
+    let (samples, to_sample) = sync_channel(SAMPLES_WAITING);
+    let supply = Arc::new(Supply::default());
+    let sampling = spawn("supply", {
+        let (supply, catalog, spending) = (Arc::clone(&supply), Arc::clone(catalog), Arc::clone(spending));
+        move || supply.run(&to_sample, one_in, &catalog, &spending)
+    })?;
+    let (stop_reporter, stopped) = sync_channel(0);
+    let reporting = spawn("report", {
+        let mut reporter = Reporter::new(supply, Arc::clone(spending));
+        let (catalog, clock) = (Arc::clone(catalog), clock.clone());
+        move || {
+            report_until_stopped(&stopped, &clock, || {
+                let report = reporter.report(&catalog.load_full(), clock.now());
+                // A full channel means that accounting is busy; the next report says it all.
+                let _ = feed.try_send(Feed::Report(report));
+            });
+        }
+    })?;
+    Ok((samples, Observers { stop_reporter, threads: vec![sampling, reporting] }))
+}
+
+/// The player's side.
+fn player(
+    config: &Config,
+    identity: &store::Identity,
+    boot_id: BootId,
+    spending: Arc<Spending>,
+    surroundings: Surroundings,
+    campaigns: CampaignHandle,
+    address: SocketAddr,
+) -> Player {
+    let keys = token_keys(identity);
+    let (log, listeners) = (surroundings.log.clone(), surroundings.listeners.clone());
+    let (clock, metrics) = (surroundings.clock.clone(), surroundings.metrics.clone());
+    let ack_timeout = Duration::from_millis(config.journal.ack_timeout_ms);
+    let beacon_role = BeaconRole::new(keys.clone(), identity.server_id, boot_id);
+    let decision_role = DecisionRole::new(spending, keys, identity.server_id, boot_id);
+    Player {
+        decisions: DecisionShell::new(decision_role, surroundings),
+        beacons: BeaconShell::new(beacon_role, log, listeners.clone(), clock.clone(), metrics.clone(), ack_timeout),
+        listeners,
+        listener_secret: ListenerSecret::new(&identity.listener_secret.0),
+        campaigns,
+        clock,
+        metrics,
+        public_url: config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+    }
+}
+
+fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> MachineSettings {
+    MachineSettings {
+        server_id,
+        boot_id,
+        lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
+        commit_interval_ms: config.accounting.commit_interval_ms,
+    }
+}
+
+fn token_keys(identity: &store::Identity) -> TokenKeys {
+    let key = |key: &store::TokenKey| TokenKey::new(u32::from(key.id), &key.secret.0);
+    TokenKeys::new(key(&identity.token_key), identity.previous_token_key.as_ref().map(key))
+}
+
+/// The death that the crash tests have ordered, if any.
+fn faults(config: &Config) -> Faults {
+    let Some(fault) = config.journal.fault else { return Faults::none() };
+    let point = match fault.point {
+        config::FaultPoint::Append => FaultPoint::Append,
+        config::FaultPoint::BeforeSync => FaultPoint::BeforeSync,
+        config::FaultPoint::Roll => FaultPoint::Roll,
+        config::FaultPoint::AccountingCommit => FaultPoint::AccountingCommit,
+    };
+    Faults::kill_at(point, fault.passing)
+}
+
+fn open_log(config: &Config, identity: Identity, faults: &Faults, clock: &Clock) -> anyhow::Result<EventLog> {
+    let disk: SharedDisk = Arc::new(RealDisk);
+    let disk: SharedDisk = if faults.is_none() {
+        disk
+    } else {
+        Arc::new(FaultDisk::new(disk, faults.clone(), event_log::money_dir(&config.data_dir)))
+    };
+    let segment_bytes = u32::try_from(config.journal.segment_bytes).context("journal.segment_bytes")?;
+    let mut log = EmbeddedLogConfig::new(&config.data_dir, identity);
+    log.money.segment_bytes = segment_bytes;
+    log.money.quota_bytes = config.journal.quota_bytes;
+    log.log.segment_bytes = segment_bytes;
+    log.log.quota_bytes = config.journal.quota_bytes;
+    let clock = clock.clone();
+    let log = EmbeddedLog::open(&log, &disk, move || clock.now().wall).context("opening the journals")?;
+    Ok(EventLog::Embedded(Arc::new(log)))
+}
+
+/// Puts each change into the snapshot, with accounting, and only then lets its writer go on.
+fn publish_to(
+    catalog: Arc<CatalogPublisher>,
+    spending: Arc<Spending>,
+    feed: SyncSender<Feed>,
+    metrics: Metrics,
+    clock: Clock,
+) -> Publish {
+    let mut writer = CatalogWriter::new();
+    Box::new(move |change: CatalogChange| {
+        let watch = clock.stopwatch();
+        let snapshot = writer.apply(change.version, change.entities.clone());
+        // What was paused a moment ago in the side array is as the snapshot says from here on.
+        for entity in &change.entities {
+            if let Entity::LineItem(line_item) = entity
+                && let Some(slot) = snapshot.slot(line_item.id)
+            {
+                spending.set_paused(slot, line_item.status != Status::Active);
+            }
+        }
+        metrics.set(Metric::CatalogVersion, change.version);
+        metrics.set(Metric::CatalogLineItems, u64::try_from(snapshot.lines().count()).unwrap_or(u64::MAX));
+        drop(catalog.publish(snapshot));
+        metrics.observe_seconds(Metric::CatalogSwapSeconds, watch.elapsed_seconds());
+        // An accounting that has ended is seen by the health check; the change itself is durable.
+        let _ = feed.send(Feed::CatalogChanged(change.entities));
+    })
+}
+
+/// Hands accounting's messages to the side array.
+fn deliver_to(catalog: Arc<CatalogPublisher>, spending: Arc<Spending>) -> impl Fn(Message) + Send + 'static {
+    move |message| {
+        let snapshot = catalog.load();
+        // A line item that is archived by now has no slot; its lease stays undrawn and closes in time.
+        match message {
+            Message::Lease { line_item_id, terms } => {
+                if let Some(slot) = snapshot.slot(line_item_id) {
+                    spending.install_lease(slot, terms);
+                }
+            }
+            Message::Throttle { line_item_id, throttle } => {
+                if let Some(slot) = snapshot.slot(line_item_id) {
+                    spending.set_throttle(slot, throttle);
+                }
+            }
+        }
+    }
+}
+
+/// Reports again and again until the channel is closed.
+fn report_until_stopped(stopped: &Receiver<()>, clock: &Clock, mut report: impl FnMut()) {
+    let pause = clock.real_duration(REPORT_EVERY_MS).max(REPORT_PAUSE_MIN);
+    while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        report();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).with_context(|| format!("starting the thread {name}"))
+}
+
+fn bind(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen).with_context(|| format!("listening on {listen} (server.listen)"))?;
+    let address = listener.local_addr().context("reading the address listened on")?;
+    Ok((listener, address))
+}
+
+/// A signal's stream; none where the system has no such signal, which then never comes.
+fn stream_of(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal can't be listened for")).ok()
+}
+
+async fn received(stream: &mut Option<Signal>) {
+    match stream {
+        Some(stream) => drop(stream.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Running {
+    /// Waits until the process should stop: a signal, or a part that failed. Says which.
+    pub async fn until_stopped(&self) -> String {
+        let mut failed = tokio::time::interval(FAILURE_LOOK_EVERY);
+        let mut terminate = stream_of(SignalKind::terminate());
+        let mut interrupt = stream_of(SignalKind::interrupt());
+        loop {
+            tokio::select! {
+                () = received(&mut terminate) => return "SIGTERM".to_owned(),
+                () = received(&mut interrupt) => return "SIGINT".to_owned(),
+                _ = failed.tick() => {
+                    // A journal that can't sync must not be trusted with another byte (DESIGN, section 9).
+                    let checks = self.health.healthy();
+                    if !checks.ok {
+                        return format!("unhealthy: {:?}", checks.by_name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drains and ends everything: what was acknowledged is in the books when this returns.
+    ///
+    /// # Errors
+    /// The first thing that failed; everything was ended all the same.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { campaigns, health, server, serving, parts, .. } = self;
+        parts.lights.draining.store(true, Ordering::Relaxed);
+        server.stop(true).await;
+        let served = serving.await.context("the HTTP server's task")?.context("the HTTP server");
+        drop((campaigns, health));
+        let ended = tokio::task::spawn_blocking(move || parts.end()).await.context("ending the parts")?;
+        served.and(ended)
+    }
+}
+
+impl Parts {
+    /// Ends the parts, in the order in which they depend on each other.
+    fn end(self) -> anyhow::Result<()> {
+        drop(self.observers.stop_reporter);
+        let mut result = Ok(());
+        for thread in self.observers.threads {
+            let name = thread.thread().name().unwrap_or("a thread").to_owned();
+            if thread.join().is_err() {
+                result = result.and(Err(anyhow::anyhow!("{name} ended in a panic")));
+            }
+        }
+        let flushed = self.listeners.flush().context("flushing the listeners");
+        let closed = self.accounting.stop().context("ending accounting");
+        self.log.close();
+        self.campaign_writer.join();
+        let failure = match self.log.health().money.failure {
+            Some(failure) => Err(anyhow::Error::new(failure).context("the money journal")),
+            None => Ok(()),
+        };
+        result.and(flushed).and(closed).and(failure)
+    }
+}

@@ -1,0 +1,34 @@
+//! `segue serve`: the server, until it is told to stop.
+
+use anyhow::Context as _;
+
+use super::{ConfigOptions, Exit, Failure, print};
+use crate::app;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::telemetry;
+
+/// Arguments of `segue serve`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigOptions,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = args.config.load()?;
+    telemetry::start_logging(&config.log).context("starting to log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let clock = Clock::real_times(config.clock_acceleration);
+        let running = app::start(&config, clock, &Entropy::real()).context("segue could not start")?;
+        // The first line of standard output is for whoever started the process: where it listens.
+        print(&format!("segue: listening on http://{}\n", running.address))?;
+        tracing::info!(address = %running.address, data = %config.data_dir.display(), "segue serves");
+        let why = running.until_stopped().await;
+        tracing::info!(why, "segue stops");
+        running.stop().await?;
+        Ok(Exit::Ok)
+    })
+}

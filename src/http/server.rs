@@ -1,0 +1,146 @@
+//! The HTTP server: routes, limits, and what every request goes through.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError as _, web};
+
+use super::admin::{self, Admin};
+use super::beacon;
+use super::player::{self, Player};
+use super::problem::Problem;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::roles::campaign::CampaignHandle;
+use crate::telemetry::{Metric, Metrics, RequestIds};
+
+/// What the routes are made of.
+pub struct Parts {
+    /// Ad breaks and beacons.
+    pub player: Player,
+    /// Health and metrics.
+    pub admin: Admin,
+    /// The campaign API.
+    pub campaigns: CampaignHandle,
+    /// Names requests.
+    pub request_ids: RequestIds,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What the wrapper around every request needs.
+struct Wrapper {
+    request_ids: RequestIds,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// A server on the listener; it serves once it is awaited.
+///
+/// # Errors
+/// When the listener can't be used.
+pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::Result<Server> {
+    let limit = config.server.max_body_bytes;
+    let metrics = parts.admin.metrics.clone();
+    let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
+    let player = web::Data::new(parts.player);
+    let admin = web::Data::new(parts.admin);
+    let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
+    let server = HttpServer::new(move || {
+        App::new()
+            .wrap(from_fn(around))
+            .app_data(wrapper.clone())
+            .app_data(player.clone())
+            .app_data(admin.clone())
+            .app_data(web::PayloadConfig::new(limit))
+            .configure(player::configure)
+            .configure(beacon::configure)
+            .configure(admin::configure)
+            .default_service(web::to(no_route))
+    });
+    let workers = config.server.workers;
+    let server = if workers == 0 { server } else { server.workers(workers) };
+    let server = server
+        .disable_signals()
+        .shutdown_timeout(drain_seconds)
+        .client_request_timeout(Duration::from_millis(config.server.request_timeout_ms))
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+async fn no_route(request: HttpRequest) -> HttpResponse {
+    let detail = format!("no route {} {}", request.method(), request.path());
+    Problem::new(StatusCode::NOT_FOUND, "no_route", detail).error_response()
+}
+
+/// Names the request, measures it and counts its answer.
+async fn around(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    let wrapper = request.app_data::<web::Data<Wrapper>>().expect("the server has a wrapper").clone();
+    let watch = wrapper.clock.stopwatch();
+    let given = request.headers().get(&REQUEST_ID).and_then(|value| value.to_str().ok());
+    let request_id = wrapper.request_ids.of(given);
+    let mut response = next.call(request).await?;
+    let route = route_word(response.request());
+    wrapper.metrics.add_labelled(Metric::HttpRequests, &[route, status_word(response.status())], 1);
+    wrapper.metrics.observe_seconds_labelled(Metric::HttpSeconds, &[route], watch.elapsed_seconds());
+    tracing::debug!(
+        %request_id,
+        method = %response.request().method(),
+        route,
+        status = response.status().as_u16(),
+        elapsed_us = watch.elapsed_us(),
+        "answered"
+    );
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+/// The route as a word of the program: what a client put into its path is no label.
+fn route_word(request: &HttpRequest) -> &'static str {
+    const ROUTES: [(&str, &str); 8] = [
+        ("/v1/ad-breaks", "ad_breaks"),
+        ("/v1/t/", "beacons"),
+        ("/v1/listeners", "listeners"),
+        ("/v1/reports", "reports"),
+        ("/healthz", "healthz"),
+        ("/readyz", "readyz"),
+        ("/metrics", "metrics"),
+        ("/v1/", "campaigns"),
+    ];
+    let path = request.path();
+    ROUTES.iter().find(|(start, _)| path.starts_with(start)).map_or("other", |(_, word)| word)
+}
+
+/// The status as a word.
+fn status_word(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "200",
+        201 => "201",
+        204 => "204",
+        304 => "304",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        409 => "409",
+        412 => "412",
+        413 => "413",
+        422 => "422",
+        428 => "428",
+        429 => "429",
+        500 => "500",
+        503 => "503",
+        _ => "other",
+    }
+}
