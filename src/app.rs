@@ -22,7 +22,9 @@ use crate::decision::Spending;
 use crate::entropy::Entropy;
 use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
 use crate::http::admin::Admin;
+use crate::http::campaigns::CampaignApi;
 use crate::http::player::Player;
+use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::impressions::ListenerSecret;
 use crate::journal::{FaultDisk, FaultPoint, Faults, Identity, RealDisk, SharedDisk};
@@ -129,7 +131,18 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let parts = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: metrics.clone() },
-        campaigns: campaigns.clone(),
+        campaigns: CampaignApi {
+            campaigns: campaigns.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            metrics: metrics.clone(),
+        },
+        reports: ReportsApi {
+            campaigns: campaigns.clone(),
+            ledger: store.ledger()?,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        },
         request_ids: RequestIds::new(boot_id),
         clock,
     };

@@ -38,13 +38,10 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-<<<<<<< HEAD
     /// Recount the event log and compare it with the books; exit status 1 on any difference. The server must be stopped.
     Audit(audit::Args),
-=======
     /// Run the server until it is told to stop.
     Serve(serve::Args),
->>>>>>> bb8b1c1 (app: one process with all roles, started and ended in order; segue serve)
     /// Check, print or explain the configuration.
     Config(config::Args),
 }
@@ -103,11 +100,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
-<<<<<<< HEAD
         Command::Audit(args) => audit::run(args),
-=======
         Command::Serve(args) => serve::run(args),
->>>>>>> bb8b1c1 (app: one process with all roles, started and ended in order; segue serve)
         Command::Config(args) => config::run(args),
     }
 }

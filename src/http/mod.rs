@@ -1,19 +1,41 @@
 //! HTTP: wire structs and their conversion to the domain. No decisions are made here.
 
+use utoipa::OpenApi;
+
 pub mod admin;
 pub mod auth;
 pub mod beacon;
 pub mod campaigns;
 pub mod player;
 pub mod problem;
-<<<<<<< HEAD
 pub mod reports;
+pub mod server;
+
+/// The routes beside the campaign API.
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        player::post_ad_break,
+        player::delete_listener,
+        beacon::get_beacon,
+        beacon::post_beacon,
+        reports::get_report,
+        admin::healthz,
+        admin::readyz,
+        admin::metrics
+    ),
+    tags(
+        (name = "player", description = "For players: ad breaks, beacons, forgetting a listener."),
+        (name = "reports", description = "Delivery and balances."),
+        (name = "operation", description = "For whoever runs the server.")
+    )
+)]
+struct Others;
 
 /// The description of the whole HTTP interface, as served at `/v1/openapi.json`. Each part merges its own into it.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    campaigns::openapi()
+    let mut description = campaigns::openapi();
+    description.merge(Others::openapi());
+    description
 }
-=======
-pub mod server;
->>>>>>> bb8b1c1 (app: one process with all roles, started and ended in order; segue serve)

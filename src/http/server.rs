@@ -8,15 +8,15 @@ use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError as _, web};
+use actix_web::{App, HttpRequest, HttpServer, web};
 
 use super::admin::{self, Admin};
 use super::beacon;
+use super::campaigns::{self, CampaignApi};
 use super::player::{self, Player};
-use super::problem::Problem;
+use super::reports::{self, ReportsApi};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::roles::campaign::CampaignHandle;
 use crate::telemetry::{Metric, Metrics, RequestIds};
 
 /// What the routes are made of.
@@ -26,7 +26,9 @@ pub struct Parts {
     /// Health and metrics.
     pub admin: Admin,
     /// The campaign API.
-    pub campaigns: CampaignHandle,
+    pub campaigns: CampaignApi,
+    /// Reports.
+    pub reports: ReportsApi,
     /// Names requests.
     pub request_ids: RequestIds,
     /// The time.
@@ -50,6 +52,7 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
     let player = web::Data::new(parts.player);
     let admin = web::Data::new(parts.admin);
+    let (api, reports_api) = (parts.campaigns, parts.reports);
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
         App::new()
@@ -60,8 +63,10 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
             .app_data(web::PayloadConfig::new(limit))
             .configure(player::configure)
             .configure(beacon::configure)
+            .configure(campaigns::configure(api.clone()))
+            .configure(reports::configure(reports_api.clone()))
             .configure(admin::configure)
-            .default_service(web::to(no_route))
+            .default_service(web::to(campaigns::no_such_path))
     });
     let workers = config.server.workers;
     let server = if workers == 0 { server } else { server.workers(workers) };
@@ -71,11 +76,6 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
         .client_request_timeout(Duration::from_millis(config.server.request_timeout_ms))
         .listen(listener)?;
     Ok(server.run())
-}
-
-async fn no_route(request: HttpRequest) -> HttpResponse {
-    let detail = format!("no route {} {}", request.method(), request.path());
-    Problem::new(StatusCode::NOT_FOUND, "no_route", detail).error_response()
 }
 
 /// Names the request, measures it and counts its answer.
