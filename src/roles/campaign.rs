@@ -14,6 +14,8 @@ pub mod rules;
 pub(crate) mod samples;
 mod shell;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -317,9 +319,7 @@ fn create(view: View<'_>, mut entity: Entity, author: &Requester, now: Now) -> R
         creative.approval = first_approval(view, creative, author);
     }
     let mut faults = Faults::new();
-    own_parent(&entity, author, &mut faults);
-    check_rights(None, &entity, author, &mut faults);
-    rules::check(view, &entity, &mut faults);
+    judge(view, None, &entity, author, &mut faults);
     if entity.status() == Status::Archived {
         faults.add("status", "archived_at_birth", "a new entity is active or paused");
     }
@@ -342,9 +342,7 @@ fn change(
         new.approval = approval_after(view, old, new, author);
     }
     let mut faults = Faults::new();
-    keeps_its_place(&before.entity, &entity, &mut faults);
-    check_rights(Some(&before.entity), &entity, author, &mut faults);
-    rules::check(view, &entity, &mut faults);
+    judge(view, Some(&before.entity), &entity, author, &mut faults);
     faults.into_result()?;
     let action = if entity.status() == Status::Archived { Action::Archived } else { Action::Changed };
     Ok(revision(entity, before.number + 1, now, Some(before), author, action))
@@ -470,6 +468,24 @@ fn refuse_archived(before: &Revision) -> Result<(), Refusal> {
         }
         Status::Active | Status::Paused => Ok(()),
     }
+}
+
+/// Finds everything wrong with an entity that a requester wants to be there, in place of `before` if there is one.
+///
+/// Where it would stand under a parent that is not the requester's, nothing further is looked at: what the rules then said would depend
+/// on an entity that does not exist for the requester.
+pub fn judge(view: View<'_>, before: Option<&Entity>, after: &Entity, author: &Requester, faults: &mut Faults) {
+    let mut place = Faults::new();
+    match before {
+        None => own_parent(after, author, &mut place),
+        Some(before) => keeps_its_place(before, after, &mut place),
+    }
+    if !place.is_empty() {
+        faults.take_new(place);
+        return;
+    }
+    check_rights(before, after, author, faults);
+    rules::check(view, after, faults);
 }
 
 /// A new entity belongs to its maker's network and advertiser. Parents that the maker can't see are reported as absent.

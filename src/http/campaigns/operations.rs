@@ -15,7 +15,7 @@ use super::{Caller, CampaignApi};
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
 use crate::http::problem::Problem;
 use crate::model::{Actor, AdvertiserId, Approval, CampaignId, CreativeId, LineItemId, NetworkId, Now, Role, Status};
-use crate::roles::campaign::{CatalogState, Command, Faults, Outcome, Refusal, View, rules};
+use crate::roles::campaign::{CatalogState, Command, Faults, Outcome, Refusal, Requester, View, judge};
 
 /// `POST` of a document.
 pub(super) async fn create<D: Document>(
@@ -190,7 +190,8 @@ fn judged<D: Document>(document: &D, current: Option<&D>, context: &Context<'_>)
         return Ok(entity);
     }
     let mut further = Faults::new();
-    rules::check(View::of(context.state), &entity, &mut further);
+    let requester = Requester::Key(context.actor.clone());
+    judge(View::of(context.state), context.before, &entity, &requester, &mut further);
     faults.take_new(further);
     faults.into_result().map_err(Problem::from)?;
     Ok(entity)
