@@ -97,19 +97,30 @@ fn percentiles(profile: Profile, size: usize, snapshot: &Snapshot, breaks: &[Ref
     }
 }
 
-/// Publishing a change of one line item's targeting and bid, again and again, until the delta is as large as it gets.
+/// Publishing a change of one line item's targeting and bid, with an empty delta and with a full one.
 fn changes(profile: Profile, size: usize, writer: &mut CatalogWriter) {
-    let mut publishing = histogram();
-    let changed = ReferenceCatalogue::generate(profile, 4_096, CATALOGUE_SEED + 1).line_items;
-    let lines: Vec<_> =
-        writer.snapshot().lines().take(changed.len()).map(|entry| Arc::clone(&entry.line_item)).collect();
-    for (version, (line, new)) in (2..).zip(lines.iter().zip(changed)) {
-        let mut line_item = (**line).clone();
-        line_item.targeting = new.targeting;
-        line_item.pricing.amount = Micros(line_item.pricing.amount.0 + 1_000);
-        record(&mut publishing, timed(|| writer.apply(version, vec![Entity::LineItem(line_item)])).1);
+    const FULL: usize = 4_000;
+    const TIMES: usize = 32;
+    let targeting = ReferenceCatalogue::generate(profile, FULL + TIMES, CATALOGUE_SEED + 1).line_items;
+    let lines: Vec<_> = writer.snapshot().lines().take(targeting.len()).map(|one| Arc::clone(&one.line_item)).collect();
+    let mut changed: Vec<Entity> = lines
+        .iter()
+        .zip(targeting)
+        .map(|(line, new)| {
+            let mut line_item = (**line).clone();
+            line_item.targeting = new.targeting;
+            line_item.pricing.amount = Micros(line_item.pricing.amount.0 + 1_000);
+            Entity::LineItem(line_item)
+        })
+        .collect();
+    for filled in [0, FULL] {
+        writer.apply(2, changed.drain(..filled.min(changed.len() - TIMES)).collect());
+        let mut publishing = histogram();
+        for change in &changed[changed.len() - TIMES..] {
+            record(&mut publishing, timed(|| writer.apply(3, vec![change.clone()])).1);
+        }
+        row(&format!("{} {size} publish a change", profile.name()), &publishing, &format!("(delta {filled})"));
     }
-    row(&format!("{} {size} publish a change", profile.name()), &publishing, &format!("(delta up to {})", lines.len()));
 }
 
 fn means(criterion: &mut Criterion, profile: Profile, size: usize, snapshot: &Snapshot, breaks: &[ReferenceBreak]) {

@@ -143,14 +143,25 @@ fn the_schema_is_derived() {
     assert!(schema.contains("\"country\"") && schema.contains("\"within\""), "{schema}");
 }
 
-/// Whatever the bytes: no panic, and what is accepted is written and read back as the same, and can hold.
+/// Whatever the bytes: no panic, and what is accepted is written and read back as the same, and can hold. Seen as JSON, and as a few changes of sound JSON.
 #[test]
 fn fuzz_targeting_syntax() {
-    bolero::check!().for_each(|bytes: &[u8]| {
-        if let Ok(expression) = parse_json(bytes) {
+    const SOUND: &str = r#"{"country":["SE"],"age":[{"from":18,"to":34}],"any":[{"not":{"genre":["kids"]}},{"all":[{"segment":["a"]},{"explicit":false}]}],"daypart":{"time_zone":"listener","hours":[{"days":["mon"],"from":6,"to":10}]},"within":[{"latitude":59.3,"longitude":18.1,"radius_m":5000}],"os_version":[{"at_least":"12.1","below":"14"}],"key_value":{"mood":["calm"]}}"#;
+    let check = |text: &[u8]| {
+        if let Ok(expression) = parse_json(text) {
             let written = serde_json::to_vec(&write(&expression)).expect("JSON");
             assert_eq!(parse_json(&written).as_ref(), Ok(&expression));
             assert!(crate::targeting::dnf::normal_form(&expression).is_ok());
         }
+    };
+    assert!(parse_json(SOUND.as_bytes()).is_ok());
+    bolero::check!().for_each(|bytes: &[u8]| {
+        check(bytes);
+        let mut changed = SOUND.as_bytes().to_vec();
+        for place in bytes.chunks_exact(3).take(4) {
+            let at = usize::from(u16::from_be_bytes([place[0], place[1]])) % changed.len();
+            changed[at] = place[2];
+        }
+        check(&changed);
     });
 }
