@@ -21,7 +21,9 @@ struct Stage {
 impl Stage {
     fn new(profile: Profile, line_items: usize) -> Self {
         let catalogue = ReferenceCatalogue::generate(profile, line_items, SEED);
-        let snapshot = CatalogWriter::new().apply(1, catalogue.clone().into_entities());
+        let mut writer = CatalogWriter::new();
+        writer.apply(1, catalogue.clone().into_entities());
+        let snapshot = writer.rebuild();
         let spending = Spending::new();
         for (index, (line_item, standing)) in catalogue.line_items.iter().zip(&catalogue.standings).enumerate() {
             let slot = snapshot.slot(line_item.id).expect("the snapshot has every line item");

@@ -61,14 +61,24 @@ fn spending_of(catalogue: &ReferenceCatalogue, snapshot: &Snapshot) -> Spending 
 
 #[test]
 fn a_warm_decision_allocates_nothing() {
+    check(&ReferenceCatalogue::generate(Profile::Midday, 5_000, 7));
+}
+
+#[test]
+fn nor_does_one_in_which_every_line_item_matches() {
     let mut catalogue = ReferenceCatalogue::generate(Profile::Midday, 600, 7);
-    // Every line item matches: all that follows targeting has much to do.
     for line_item in &mut catalogue.line_items {
         line_item.targeting = Expression::everybody();
     }
+    check(&catalogue);
+}
+
+fn check(catalogue: &ReferenceCatalogue) {
     let entities: Vec<Entity> = catalogue.clone().into_entities();
-    let snapshot = CatalogWriter::new().apply(1, entities);
-    let spending = spending_of(&catalogue, &snapshot);
+    let mut writer = CatalogWriter::new();
+    writer.apply(1, entities);
+    let snapshot = writer.rebuild();
+    let spending = spending_of(catalogue, &snapshot);
     let listener = ListenerState::new(Pseudonym([0; 16]));
     let breaks: Vec<(ResolvedBreak, Now, Seed)> = ReferenceCatalogue::breaks(Profile::Midday, 200, 7)
         .iter()

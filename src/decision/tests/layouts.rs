@@ -8,7 +8,7 @@ use crate::model::{LineItem, LineItemId, Micros, Status};
 const CHILD: &str = "SEGUE_TEST_PRINT_DIGEST";
 
 /// The world's snapshot by another way: entities in random batches and order, each perhaps as something else first, between line items that
-/// come and go.
+/// come and go, and bases built in between.
 fn snapshot_by_another_way(world: &World, chance: &mut Chance) -> std::sync::Arc<Snapshot> {
     let mut writer = CatalogWriter::new();
     let mut changes = Vec::new();
@@ -32,7 +32,14 @@ fn snapshot_by_another_way(world: &World, chance: &mut Chance) -> std::sync::Arc
         let batch = 1 + chance.below(u32::try_from(changes.len()).unwrap()) as usize;
         let rest = changes.split_off(batch);
         version += 1;
+        // A base built now, or one begun before these changes and put in place after them.
+        let job = chance.percent(30).then(|| writer.begin_rebuild());
         writer.apply(version, changes);
+        if let Some(job) = job {
+            writer.finish_rebuild(job.run());
+        } else if chance.percent(20) {
+            writer.rebuild();
+        }
         changes = rest;
     }
     writer.apply(7_000, Vec::new())

@@ -113,8 +113,13 @@ impl World {
         world
     }
 
+    /// The catalogue, half of it in the base and half in the delta.
     pub(super) fn snapshot(&self) -> std::sync::Arc<Snapshot> {
-        CatalogWriter::new().apply(7, self.entities.clone())
+        let mut writer = CatalogWriter::new();
+        let (first, second) = self.entities.split_at(self.entities.len() / 2);
+        writer.apply(6, first.to_vec());
+        writer.rebuild();
+        writer.apply(7, second.to_vec())
     }
 
     pub(super) fn spending(&self, snapshot: &Snapshot) -> Spending {
