@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -51,7 +51,9 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A running `segue serve`. Killed and reaped when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    /// Behind a lock, so that one thread can end what others still talk to.
+    child: Mutex<Child>,
+    id: u32,
     address: SocketAddr,
     stderr: PathBuf,
 }
@@ -74,7 +76,7 @@ impl Server {
             let status = child.wait();
             panic!("the server did not say where it listens, but {first_line:?}; {status:?}\n{}", text_of(&stderr));
         };
-        let server = Self { child, address, stderr };
+        let server = Self { id: child.id(), child: Mutex::new(child), address, stderr };
         wait_until(
             "the server is ready",
             || matches!(server.try_request("GET", "/readyz", &[], b""), Some(answer) if answer.status == 200),
@@ -89,7 +91,7 @@ impl Server {
 
     /// The process's id.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// One request on a connection of its own; panics when there is no whole answer.
@@ -122,32 +124,32 @@ impl Server {
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(&self) -> ExitStatus {
         // The shell's own `kill`: the library has no safe call for signals, and the tool may be missing.
-        let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
+        let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.id)]).status();
         assert!(killed.is_ok_and(|status| status.success()), "SIGTERM was not sent");
         self.wait()
     }
 
     /// Sends SIGKILL and waits for the end.
-    pub(crate) fn kill(mut self) -> ExitStatus {
-        self.child.kill().expect("the process is ours");
+    pub(crate) fn kill(&self) -> ExitStatus {
+        self.child().kill().expect("the process is ours");
         self.wait()
     }
 
-    /// Whether the process has ended by itself.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("the process is ours").is_some()
+    /// Whether the process has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.child().try_wait().expect("the process is ours").is_some()
     }
 
-    /// Waits until the process ends by itself.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the server ends", || {
-            ended = self.child.try_wait().expect("the process is ours");
-            ended.is_some()
-        });
-        ended.expect("waited until it was there")
+    /// Waits until the process has ended.
+    pub(crate) fn wait(&self) -> ExitStatus {
+        wait_until("the server ends", || self.has_ended());
+        self.child().wait().expect("the process is ours")
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it wrote to standard error, over all its lives in this folder.
@@ -159,8 +161,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Both fail only where the process has been reaped already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child().kill();
+        let _ = self.child().wait();
         if std::thread::panicking() {
             eprintln!("--- standard error of the server\n{}---", self.log());
         }

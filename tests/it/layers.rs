@@ -69,15 +69,17 @@ const UNSEEDED: &[&str] =
 const FILE_LINES_MAX: usize = 600;
 
 /// Files that may be longer, and why.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] =
+    &[("src/http/campaigns/wire.rs", "the documents of the API, one after the other: read as a table, not as code")];
 
 #[test]
 fn the_core_is_pure_and_adapters_keep_apart() {
     let mut violations = Vec::new();
     for file in rust_files(&root().join("src")) {
         let text = std::fs::read_to_string(&file).expect("a source file is readable");
-        let place = Place::of(&file);
-        violations.extend(violations_in(&place, &text));
+        if !is_declared_for_tests(&file) {
+            violations.extend(violations_in(&Place::of(&file), &text));
+        }
     }
     assert!(violations.is_empty(), "the walls between modules are broken:\n{}", lines(&violations));
 }
@@ -91,7 +93,7 @@ fn files_stay_readable() {
         let count = text.lines().count();
         let before_tests = text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(count);
         let excused = LONG_FILES.iter().any(|(excused, _)| *excused == name);
-        if before_tests > FILE_LINES_MAX && !excused && !is_test_file(&name) {
+        if before_tests > FILE_LINES_MAX && !excused && !is_test_file(&name) && !is_declared_for_tests(&file) {
             violations.push(format!("{name}: {before_tests} lines before its tests, {FILE_LINES_MAX} at most"));
         }
     }
@@ -354,6 +356,18 @@ fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
 
 fn is_test_file(name: &str) -> bool {
     name.ends_with("/tests.rs") || name.ends_with("_tests.rs") || name.contains("/tests/")
+}
+
+/// Whether the module above says `#[cfg(test)] mod name;`: the file is then no part of the library.
+fn is_declared_for_tests(file: &Path) -> bool {
+    let (Some(folder), Some(stem)) = (file.parent(), file.file_stem().and_then(|stem| stem.to_str())) else {
+        return false;
+    };
+    let above = [folder.join("mod.rs"), folder.with_extension("rs")];
+    let text: String = above.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let declares = |line: &str| line == format!("mod {stem};") || line.ends_with(&format!(" mod {stem};"));
+    lines.windows(2).any(|pair| pair[0] == "#[cfg(test)]" && declares(pair[1]))
 }
 
 fn relative(file: &Path) -> String {

@@ -3,34 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Invariants of ARCHITECTURE.md that no file cites yet, each with what it waits for. Empty once every part has landed.
-const NOT_YET_CITED: &[(&str, &str)] = &[
-    ("INV-1", "journal"),
-    ("INV-2", "journal"),
-    ("INV-3", "accounting"),
-    ("INV-4", "accounting"),
-    ("INV-5", "accounting"),
-    ("INV-6", "decision"),
-    ("INV-7", "catalog"),
-    ("INV-8", "decision"),
-    ("INV-9", "decision"),
-    ("INV-10", "tokens"),
-    ("INV-11", "targeting"),
-    ("INV-12", "caps"),
-    ("INV-13", "pod"),
-    ("INV-14", "accounting"),
-    ("INV-15", "events"),
-    ("INV-16", "caps"),
-    ("INV-17", "decision"),
-    ("INV-18", "catalog"),
-    ("INV-19", "roles"),
-    ("INV-20", "events"),
-    ("INV-21", "events"),
-    ("INV-22", "journal"),
-    ("INV-23", "model"),
-    ("INV-24", "decision"),
-];
-
 /// Folders that are not the project's text.
 const SKIPPED_FOLDERS: &[&str] = &[".git", "target", "segue-data", "demo-data", "node_modules"];
 
@@ -79,20 +51,11 @@ fn every_invariant_is_cited_and_every_citation_exists() {
             }
         }
     }
-    let uncited: Vec<&String> = defined
-        .iter()
-        .filter(|invariant| !cited.contains_key(*invariant))
-        .filter(|invariant| NOT_YET_CITED.iter().all(|(excused, _)| excused != invariant))
-        .collect();
+    let uncited: Vec<_> = defined.iter().filter(|invariant| !cited.contains_key(*invariant)).collect();
     let unknown: Vec<_> = cited.iter().filter(|(invariant, _)| !defined.contains(*invariant)).collect();
-    let stale: Vec<_> = NOT_YET_CITED.iter().filter(|(excused, _)| cited.contains_key(*excused)).collect();
     assert!(!defined.is_empty(), "ARCHITECTURE.md lists invariants as `- **INV-n**: ...`");
     assert!(uncited.is_empty(), "invariants that no assert or test cites: {uncited:?}");
     assert!(unknown.is_empty(), "cited, but not in ARCHITECTURE.md: {unknown:?}");
-    // No failure: parts land in any order, and the list is emptied when the last has.
-    for (invariant, waits_for) in stale {
-        eprintln!("{invariant} is cited by now; strike it from NOT_YET_CITED ({waits_for})");
-    }
 }
 
 /// All `INV-n` in a text.

@@ -197,7 +197,7 @@ fn judged<D: Document>(document: &D, current: Option<&D>, context: &Context<'_>)
     Ok(entity)
 }
 
-/// The entity that a path names, as the caller may see it.
+/// The entity that a path names, as the caller may see it. One that it may not see is answered like one that isn't there (INV-19).
 fn find(api: &CampaignApi, caller: &Caller, kind: EntityKind, id: &str) -> Result<Arc<Revision>, Problem> {
     caller.requester.may_read(kind)?;
     let id = parse_id(kind, id).ok_or_else(Problem::not_found)?;
