@@ -12,6 +12,7 @@
 //! Values are brought to their normal form (`SE` becomes `se`, see [`normal`](super::normal)), sorted, and written back so. What can't be, is
 //! too much, or could never hold is refused with the path of the field: [`SyntaxError`].
 
+mod attributes;
 mod read;
 #[cfg(test)]
 mod tests;
