@@ -5,9 +5,9 @@
 //! is joined; none outlives [`Running::stop`].
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,6 +72,7 @@ struct Parts {
     log: EventLog,
     accounting: AccountingHandle,
     campaign_writer: CampaignWriter,
+    rebuilding: JoinHandle<()>,
     observers: Observers,
 }
 
@@ -88,7 +89,9 @@ struct Observers {
 /// Whatever keeps it from starting; nothing is left running then.
 pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result<Running> {
     let metrics = Metrics::new();
-    let store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
+    let mut store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
+    let rotate_ms = i64::from(config.tokens_rotate_hours) * 3_600_000;
+    store.rotate_token_key(rotate_ms, clock.now().wall, entropy)?;
     let identity = store.identity().clone();
     let (server_id, boot_id) = (identity.server_id, BootId::at(clock.now().wall, entropy.bytes()));
     let faults = faults(config);
@@ -106,8 +109,14 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let catalog_store = store.catalog()?;
     let now = clock.now();
     campaign::bootstrap(&config.data_dir, &catalog_store, identity.api_key_secret, now, entropy)?;
-    let publish =
-        publish_to(Arc::clone(&catalog), Arc::clone(&spending), accounting.feed(), metrics.clone(), clock.clone());
+    let (publish, rebuilding) = publish_to(CatalogFeed {
+        writer: Mutex::new(CatalogWriter::new()),
+        catalog: Arc::clone(&catalog),
+        spending: Arc::clone(&spending),
+        accounting: accounting.feed(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+    })?;
     let (campaigns, campaign_writer) = campaign::start(catalog_store, identity.api_key_secret, publish)?;
     let lights = Arc::new(Lights::default());
     lights.catalog.store(true, Ordering::Relaxed);
@@ -155,7 +164,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         health,
         server: handle,
         serving: tokio::spawn(serving),
-        parts: Parts { lights, listeners, log, accounting, campaign_writer, observers },
+        parts: Parts { lights, listeners, log, accounting, campaign_writer, rebuilding, observers },
     })
 }
 
@@ -260,33 +269,73 @@ fn open_log(config: &Config, identity: Identity, faults: &Faults, clock: &Clock)
     Ok(EventLog::Embedded(Arc::new(log)))
 }
 
-/// Puts each change into the snapshot, with accounting, and only then lets its writer go on.
-fn publish_to(
+/// The catalogue in memory: its writer, where readers find it, and who is told of changes.
+struct CatalogFeed {
+    writer: Mutex<CatalogWriter>,
     catalog: Arc<CatalogPublisher>,
     spending: Arc<Spending>,
-    feed: SyncSender<Feed>,
+    accounting: SyncSender<Feed>,
     metrics: Metrics,
     clock: Clock,
-) -> Publish {
-    let mut writer = CatalogWriter::new();
-    Box::new(move |change: CatalogChange| {
-        let watch = clock.stopwatch();
+}
+
+impl CatalogFeed {
+    /// Puts a change into the snapshot and tells accounting. True when a new base should be built.
+    fn take(&self, change: CatalogChange) -> bool {
+        let watch = self.clock.stopwatch();
+        let mut writer = self.writer();
         let snapshot = writer.apply(change.version, change.entities.clone());
+        let wants_rebuild = writer.wants_rebuild();
         // What was paused a moment ago in the side array is as the snapshot says from here on.
         for entity in &change.entities {
             if let Entity::LineItem(line_item) = entity
                 && let Some(slot) = snapshot.slot(line_item.id)
             {
-                spending.set_paused(slot, line_item.status != Status::Active);
+                self.spending.set_paused(slot, line_item.status != Status::Active);
             }
         }
-        metrics.set(Metric::CatalogVersion, change.version);
-        metrics.set(Metric::CatalogLineItems, u64::try_from(snapshot.lines().count()).unwrap_or(u64::MAX));
-        drop(catalog.publish(snapshot));
-        metrics.observe_seconds(Metric::CatalogSwapSeconds, watch.elapsed_seconds());
+        self.metrics.set(Metric::CatalogVersion, change.version);
+        let (base, delta) = writer.sizes();
+        self.metrics.set(Metric::CatalogLineItems, u64::try_from(base + delta).unwrap_or(u64::MAX));
+        drop(self.catalog.publish(snapshot));
+        drop(writer);
+        self.metrics.observe_seconds(Metric::CatalogSwapSeconds, watch.elapsed_seconds());
         // An accounting that has ended is seen by the health check; the change itself is durable.
-        let _ = feed.send(Feed::CatalogChanged(change.entities));
-    })
+        let _ = self.accounting.send(Feed::CatalogChanged(change.entities));
+        wants_rebuild
+    }
+
+    /// Builds a new base beside the changes that go on, and puts it in place.
+    fn rebuild(&self) {
+        let job = self.writer().begin_rebuild();
+        let base = job.run();
+        let mut writer = self.writer();
+        if let Some(snapshot) = writer.finish_rebuild(base) {
+            drop(self.catalog.publish(snapshot));
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, CatalogWriter> {
+        // A panic in the writer leaves a catalogue that may be half changed: nothing may be served from it.
+        self.writer.lock().expect("no panic while the catalogue was being changed")
+    }
+}
+
+/// What is done with each change before its writer goes on, and the thread that builds new bases; it ends with the last change's sender.
+fn publish_to(feed: CatalogFeed) -> anyhow::Result<(Publish, JoinHandle<()>)> {
+    let feed = Arc::new(feed);
+    let (wanted, rebuilds) = sync_channel(1);
+    let thread = spawn("catalog-rebuild", {
+        let feed = Arc::clone(&feed);
+        move || rebuilds.iter().for_each(|()| feed.rebuild())
+    })?;
+    let publish = Box::new(move |change: CatalogChange| {
+        if feed.take(change) {
+            // Full: one is asked for already.
+            let _ = wanted.try_send(());
+        }
+    });
+    Ok((publish, thread))
 }
 
 /// Hands accounting's messages to the side array.
@@ -391,6 +440,9 @@ impl Parts {
         let closed = self.accounting.stop().context("ending accounting");
         self.log.close();
         self.campaign_writer.join();
+        if self.rebuilding.join().is_err() {
+            result = result.and(Err(anyhow::anyhow!("the catalogue's rebuild ended in a panic")));
+        }
         let failure = match self.log.health().money.failure {
             Some(failure) => Err(anyhow::Error::new(failure).context("the money journal")),
             None => Ok(()),

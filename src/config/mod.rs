@@ -59,8 +59,6 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Most that the money journal may take on disk.
     pub quota_bytes: u64,
-    /// How long a group commit waits for company.
-    pub linger_us: u64,
     /// Time after which an unsynced beacon is answered 503.
     pub ack_timeout_ms: u64,
     /// Where the process is to kill itself, for the crash tests.
@@ -74,8 +72,6 @@ pub struct DecisionConfig {
     pub sample_one_in: u32,
     /// Listeners kept in memory.
     pub listener_cache_entries: usize,
-    /// Most ads in one break.
-    pub ads_per_break_max: u32,
 }
 
 /// Accounting's part.
@@ -167,14 +163,12 @@ impl Config {
             journal: JournalConfig {
                 segment_bytes: raw.number("journal.segment_bytes"),
                 quota_bytes: raw.number("journal.quota_bytes"),
-                linger_us: raw.number("journal.linger_us"),
                 ack_timeout_ms: raw.number("journal.ack_timeout_ms"),
                 fault: raw.parsed("journal.fault", fault),
             },
             decision: DecisionConfig {
                 sample_one_in: raw.number_u32("decision.sample_one_in"),
                 listener_cache_entries: raw.number_usize("decision.listener_cache_entries"),
-                ads_per_break_max: raw.number_u32("decision.ads_per_break_max"),
             },
             accounting: AccountingConfig {
                 commit_interval_ms: raw.number("accounting.commit_interval_ms"),

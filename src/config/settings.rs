@@ -113,8 +113,6 @@ pub const SETTINGS: &[Setting] = &[
         "Size of one journal file, allocated ahead. Whole files are deleted when they are no longer needed."),
     number("journal.quota_bytes", 8 * GIB, (MIB, 1_024 * GIB), "bytes",
         "Most that the money journal may take. When it is full, paid ads stop; no billable record is dropped."),
-    number("journal.linger_us", 0, (0, 100_000), "us",
-        "How long a group commit waits for company. 0: a commit takes whatever came while the one before was written."),
     number("journal.ack_timeout_ms", 250, (10, 10_000), "ms",
         "A beacon that is not on disk after this time is answered 503, and the player sends it again."),
     for_tests(setting("journal.fault", Kind::Text { default: "none", form: "none, or POINT:N with POINT one of append, before_sync, roll, accounting_commit" },
@@ -124,8 +122,6 @@ pub const SETTINGS: &[Setting] = &[
         "One ad break in this many is evaluated again off the request path, without early stop, for supply and the reasons of non-delivery."),
     number("decision.listener_cache_entries", 200_000, (1_000, 100_000_000), "listeners",
         "Listeners whose state is kept in memory. About 1 kB each."),
-    number("decision.ads_per_break_max", 8, (1, 16), "ads",
-        "Most ads in one break, whatever the player asks for."),
 
     number("accounting.commit_interval_ms", 200, (1, 10_000), "ms",
         "How often balances, ledger and position are committed. Longer: fewer writes, later reports."),
@@ -133,12 +129,12 @@ pub const SETTINGS: &[Setting] = &[
         "How much need a lease of budget covers. Longer bridges a longer outage of accounting; shorter spreads the end of a budget better."),
 
     number("tokens.rotate_hours", 24, (1, 720), "h",
-        "Age at which the key that seals tokens is replaced. The one before stays valid for opening."),
+        "Age at which the key that seals tokens is replaced; looked at when the server starts. The one before stays valid for opening."),
 
     number("shutdown.drain_ms", 10_000, (0, 300_000), "ms",
         "Time for requests in flight to end after SIGTERM."),
 
-    setting("log.level", Kind::Text { default: "info", form: "error, warn, info, debug or trace, or a filter such as info,segue::journal=debug" },
+    setting("log.level", Kind::Text { default: "warn,segue=info", form: "error, warn, info, debug or trace, or a filter such as info,segue::journal=debug" },
         "What is logged, to standard error."),
     setting("log.format", Kind::Choice { default: "text", words: &["text", "json"] },
         "text for people, json for machines: one object a line."),

@@ -41,6 +41,8 @@ pub struct Identity {
     pub server_id: ServerId,
     /// Seals new tokens.
     pub token_key: TokenKey,
+    /// When that key was made.
+    pub token_key_made_at: WallMs,
     /// Opens tokens from before the last rotation.
     pub previous_token_key: Option<TokenKey>,
     /// Keys the hash of listener ids.
@@ -66,6 +68,9 @@ struct StoredIdentity {
     listener_secret: Vec<u8>,
     #[prost(bytes = "vec", tag = "7")]
     api_key_secret: Vec<u8>,
+    /// 0 in rows of before there was rotation: such a key is replaced at the next start.
+    #[prost(sint64, tag = "8")]
+    token_key_made_at_ms: i64,
 }
 
 impl Identity {
@@ -73,10 +78,21 @@ impl Identity {
         Self {
             server_id: ServerId::at(now, entropy.bytes()),
             token_key: TokenKey { id: 0, secret: Secret(entropy.bytes()) },
+            token_key_made_at: now,
             previous_token_key: None,
             listener_secret: Secret(entropy.bytes()),
             api_key_secret: Secret(entropy.bytes()),
         }
+    }
+
+    /// The identity with a new token key, when the one it has is `max_age_ms` old.
+    pub(super) fn rotated(&self, max_age_ms: i64, now: WallMs, entropy: &Entropy) -> Option<Self> {
+        if now.since(self.token_key_made_at) < max_age_ms {
+            return None;
+        }
+        let token_key = TokenKey { id: self.token_key.id.wrapping_add(1), secret: Secret(entropy.bytes()) };
+        let previous_token_key = Some(self.token_key);
+        Some(Self { token_key, token_key_made_at: now, previous_token_key, ..self.clone() })
     }
 
     fn to_row(&self) -> StoredIdentity {
@@ -89,6 +105,7 @@ impl Identity {
             previous_token_key: previous.map_or_else(Vec::new, |key| key.secret.0.to_vec()),
             listener_secret: self.listener_secret.0.to_vec(),
             api_key_secret: self.api_key_secret.0.to_vec(),
+            token_key_made_at_ms: self.token_key_made_at.0,
         }
     }
 
@@ -104,6 +121,7 @@ impl Identity {
             previous_token_key,
             listener_secret: secret(&row.listener_secret)?,
             api_key_secret: secret(&row.api_key_secret)?,
+            token_key_made_at: WallMs(row.token_key_made_at_ms),
         })
     }
 }
@@ -116,10 +134,16 @@ pub(super) fn load_or_create(database: &Database, now: WallMs, entropy: &Entropy
         return Identity::from_row(&row).ok_or_else(|| damaged(META, IDENTITY, "a field has the wrong length"));
     }
     let identity = Identity::new(now, entropy);
+    keep(database, &identity)?;
+    Ok(identity)
+}
+
+/// Writes the identity and syncs it to disk.
+pub(super) fn keep(database: &Database, identity: &Identity) -> Result<(), StoreError> {
+    let meta = keyspace(database, META)?;
     let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
     batch.insert(&meta, IDENTITY, identity.to_row().encode_to_vec());
-    batch.commit().map_err(|source| StoreError::Commit { what: "the identity", source })?;
-    Ok(identity)
+    batch.commit().map_err(|source| StoreError::Commit { what: "the identity", source })
 }
 
 #[cfg(test)]
@@ -132,6 +156,19 @@ mod tests {
         assert_eq!(Identity::from_row(&identity.to_row()).as_ref(), Some(&identity));
         identity.previous_token_key = Some(TokenKey { id: 255, secret: Secret([3; 32]) });
         assert_eq!(Identity::from_row(&identity.to_row()), Some(identity));
+    }
+
+    #[test]
+    fn an_old_key_is_replaced_and_goes_on_opening() {
+        let identity = Identity::new(WallMs(1_000), &Entropy::seeded(1));
+        let entropy = Entropy::seeded(2);
+        assert_eq!(identity.rotated(100, WallMs(1_099), &entropy), None);
+        let rotated = identity.rotated(100, WallMs(1_100), &entropy).expect("it is old");
+        assert_eq!(rotated.previous_token_key, Some(identity.token_key));
+        assert_ne!(rotated.token_key, identity.token_key);
+        assert_eq!(rotated.token_key_made_at, WallMs(1_100));
+        assert_eq!(rotated.server_id, identity.server_id);
+        assert_eq!(Identity::from_row(&rotated.to_row()), Some(rotated));
     }
 
     #[test]

@@ -107,6 +107,19 @@ impl Store {
         &self.identity
     }
 
+    /// Replaces the key that seals tokens when it is `max_age_ms` old; the one before goes on opening what it sealed. For the start of a process:
+    /// keys are not changed under those who use them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the new key can't be made durable.
+    pub fn rotate_token_key(&mut self, max_age_ms: i64, now: WallMs, entropy: &Entropy) -> Result<(), StoreError> {
+        if let Some(rotated) = self.identity.rotated(max_age_ms, now, entropy) {
+            identity::keep(&self.database, &rotated)?;
+            self.identity = rotated;
+        }
+        Ok(())
+    }
+
     /// The catalogue, its history and the API keys.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server over the folder, with settings such as `journal.linger_us=100`, and waits until it is ready.
+    /// Starts a server over the folder, with settings such as `journal.ack_timeout_ms=500`, and waits until it is ready.
     pub(crate) fn start(folder: &Path, settings: &[&str]) -> Self {
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         for setting in settings {

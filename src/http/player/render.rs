@@ -1,8 +1,10 @@
 //! An answered break as the player's JSON.
 
 use super::convert::format_name;
-use super::wire::{AdBody, AdBreakAnswer, NextBreakBody, RenditionBody, TrackerBody, WarningBody};
-use crate::decision::NextBreak;
+use super::wire::{
+    AdBody, AdBreakAnswer, ExplanationBody, FateBody, NextBreakBody, RenditionBody, TrackerBody, WarningBody,
+};
+use crate::decision::{Explanation, Fate, NextBreak, Outcome};
 use crate::model::{AudioFormat, Creative, RequestId, Tier};
 use crate::roles::decision::{AnsweredAd, AnsweredBreak};
 
@@ -40,7 +42,30 @@ pub fn answer(answered: &AnsweredBreak, audience: Audience<'_>, warnings: Vec<Wa
         next_break: NextBreakBody { after_ms },
         degradation_tier: decision.degradation as u8,
         warnings,
-        explanation: None,
+        explanation: answered.explanation.as_ref().map(explanation),
+    }
+}
+
+fn explanation(explained: &Explanation) -> ExplanationBody {
+    let fate = |fate: &Fate| {
+        let (slot, reason) = match fate.outcome {
+            Outcome::Chosen { slot } => (Some(slot.saturating_add(1)), None),
+            Outcome::Refused(reason) => (None, Some(reason.name().to_owned())),
+        };
+        FateBody {
+            line_item_id: fate.line_item_id.as_uuid(),
+            name: fate.name.clone(),
+            tier: tier_name(fate.tier).to_owned(),
+            slot,
+            reason,
+            words: fate.words.clone(),
+        }
+    };
+    ExplanationBody {
+        summary: explained.summary.clone(),
+        line_items: explained.line_items,
+        counts: explained.counts.iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+        fates: explained.fates.iter().map(fate).collect(),
     }
 }
 

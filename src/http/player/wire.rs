@@ -222,7 +222,39 @@ pub struct AdBreakAnswer {
     pub warnings: Vec<WarningBody>,
     /// With `explain`: each candidate's fate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<serde_json::Value>,
+    pub explanation: Option<ExplanationBody>,
+}
+
+/// What became of every line item of the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExplanationBody {
+    /// The decision in one sentence.
+    pub summary: String,
+    /// Line items looked at: all of the network.
+    pub line_items: u32,
+    /// How many fell for which reason.
+    pub counts: BTreeMap<String, u32>,
+    /// The pod, then those that came closest to it; at most 200.
+    pub fates: Vec<FateBody>,
+}
+
+/// What became of one line item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FateBody {
+    /// The line item.
+    pub line_item_id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// Its tier.
+    pub tier: String,
+    /// Its place in the pod, from 1; absent when it is not in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
+    /// Why it is not in the pod, by stable name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In words.
+    pub words: String,
 }
 
 /// When to ask again.

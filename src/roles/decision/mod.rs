@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use crate::catalog::{ResolvedBreak, Snapshot};
 use crate::decision::{
-    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, NoBreakReason, Scratch, Seed, Spending, decide,
+    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, Explanation, NoBreakReason, Scratch, Seed, Spending,
+    decide, explain,
 };
 use crate::events::{
     BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
@@ -43,6 +44,8 @@ pub struct AnsweredBreak {
     pub no_break: Option<&'static str>,
     /// What was decided, with reasons and advice.
     pub decision: Decision,
+    /// Each line item's fate, where it was asked for.
+    pub explanation: Option<Explanation>,
 }
 
 /// One ad of an answered break.
@@ -181,6 +184,9 @@ impl DecisionRole {
         let break_ = Break { role: self, request, resolved: &resolved, moment, pseudonym: state.pseudonym };
         let mut answered = break_.seal(&drawn);
         answered.no_break = answered.no_break.or(refusal.map(OpenRefusal::name));
+        // Before the state changes, and after the answer stands: explaining can't change it (INV-14).
+        answered.explanation =
+            (moment.explain == Explain::Yes).then(|| self.explain(request, &resolved, state, moment, &drawn));
         let mut voids: Vec<Envelope> = drawn.unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();
         if !answered.ads.is_empty() {
             let given_up = listener::open(state, break_.opened(&answered), break_.exposures(&answered));
@@ -191,6 +197,29 @@ impl DecisionRole {
         let answer = render(&answered);
         listener::keep_answer(state, &request.request_id, &answer);
         Effects::Answered(Box::new(Answered { answer, answered, voids, record, draws_refused }))
+    }
+
+    /// What became of every line item.
+    fn explain(
+        &self,
+        request: &AdBreakRequest,
+        resolved: &ResolvedBreak,
+        state: &ListenerState,
+        moment: Moment<'_>,
+        drawn: &Drawn,
+    ) -> Explanation {
+        let spending = self.spending(moment);
+        let mut excluded = Excluded::default();
+        for &line_item_id in &drawn.excluded {
+            excluded.insert(line_item_id);
+        }
+        let seed = Seed::of(request);
+        explain(moment.snapshot, resolved, state, spending, &excluded, moment.now, seed, &drawn.decision)
+    }
+
+    /// What is drawn from: nothing, while paid ads are stopped.
+    fn spending(&self, moment: Moment<'_>) -> &Spending {
+        if moment.paid { &self.spending } else { &self.no_money }
     }
 
     /// Decides and draws; again, without the line items whose draw failed, at most [`MAX_REDECISIONS`] times. After that the pod is what
@@ -204,7 +233,7 @@ impl DecisionRole {
         scratch: &mut Scratch,
     ) -> Drawn {
         let seed = Seed::of(request);
-        let spending = if moment.paid { &*self.spending } else { &self.no_money };
+        let spending = self.spending(moment);
         let mut excluded = Excluded::none();
         let mut excluded_ids = Vec::new();
         let mut held: Vec<(ChosenAd, Draw)> = Vec::new();
@@ -285,6 +314,7 @@ impl Break<'_> {
             ads,
             no_break: drawn.decision.no_break.map(NoBreakReason::name),
             decision: drawn.decision.clone(),
+            explanation: None,
         }
     }
 
