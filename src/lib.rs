@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decision;
+pub mod demo;
 pub mod entropy;
 pub mod event_log;
 pub mod events;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod config;
+mod demo;
 mod options;
 mod serve;
 
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
+    /// Play a made-up network with listeners on a real server, and check its books.
+    Demo(demo::Args),
 }
 
 /// How a command ended that could do its work.
@@ -103,6 +106,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Audit(args) => audit::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Config(args) => config::run(args),
+        Command::Demo(args) => demo::run(args),
     }
 }
 

@@ -34,19 +34,27 @@ pub(super) fn drawn(draws: &mut Draws) -> Audience {
     let (place, label) = place(draws);
     parts.extend(place);
     labels.push(label);
+    // Different kinds, so that no two contradict each other.
+    let mut kinds = Vec::new();
     for _ in 0..draws.weighted(&[0.30, 0.40, 0.20, 0.10]) {
-        let (part, label) = condition(draws);
+        let kind = draws.weighted(&CONDITION_WEIGHTS);
+        if kinds.contains(&kind) {
+            continue;
+        }
+        kinds.push(kind);
+        let (part, label) = condition(kind, draws);
         parts.push(part);
         labels.push(label);
     }
-    if draws.chance(0.12) {
+    if draws.chance(0.12) && !kinds.contains(&GENRE_CONDITION) {
         let genre = *draws.pick(&GENRES);
         parts.push(Expression::Not(Box::new(has(Attribute::Genre, vec![genre.to_owned()]))));
         labels.push(format!("not {genre}"));
     }
     // One in twenty takes a second, quite different audience as well.
     let expression = if draws.chance(0.05) {
-        let (other, label) = condition(draws);
+        let kind = draws.weighted(&CONDITION_WEIGHTS);
+        let (other, label) = condition(kind, draws);
         labels.push(format!("or {label}"));
         let second = Expression::All(vec![has(Attribute::Country, vec![some_city(draws).country.to_owned()]), other]);
         Expression::Any(vec![Expression::All(parts), second])
@@ -113,15 +121,19 @@ fn place(draws: &mut Draws) -> (Option<Expression>, String) {
     }
 }
 
-/// One condition besides the place.
-fn condition(draws: &mut Draws) -> (Expression, String) {
-    match draws
-        .weighted(&[0.18, 0.07, 0.07, 0.14, 0.08, 0.05, 0.03, 0.05, 0.03, 0.08, 0.05, 0.03, 0.03, 0.12, 0.04, 0.08])
-    {
+/// How often each kind of condition is asked for.
+const CONDITION_WEIGHTS: [f64; 16] =
+    [0.18, 0.07, 0.07, 0.14, 0.08, 0.05, 0.03, 0.05, 0.03, 0.08, 0.05, 0.03, 0.03, 0.12, 0.04, 0.08];
+/// The kind that names genres.
+const GENRE_CONDITION: usize = 3;
+
+/// One condition of that kind, besides the place.
+fn condition(kind: usize, draws: &mut Draws) -> (Expression, String) {
+    match kind {
         0 => age(draws),
         1 => words(Attribute::Gender, some_words(draws, &["female", "male"], 1)),
         2 => words(Attribute::Language, some_words(draws, &["en", "de", "fr", "es", "sv", "pt"], 3)),
-        3 => words(Attribute::Genre, some_words(draws, &GENRES, 6)),
+        GENRE_CONDITION => words(Attribute::Genre, some_words(draws, &GENRES, 6)),
         4 => words(Attribute::Mood, some_words(draws, &MOODS, 4)),
         5 => words(Attribute::Playlist, some_words(draws, &PLAYLISTS, 8)),
         6 => {

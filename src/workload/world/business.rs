@@ -19,6 +19,8 @@ const HOUSE_DURATIONS_MS: [u32; 8] = [10_000, 15_000, 20_000, 30_000, 10_000, 15
 const SPONSORED_COUNTRIES: [&str; 8] = ["se", "gb", "de", "us", "fr", "br", "es", "jp"];
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
+/// Longest description of an audience in a line item's name, in characters.
+const LABEL_CHARS_MAX: usize = 120;
 /// How many places of the genre list sponsors buy.
 const SPONSORED_GENRES: usize = 4;
 
@@ -262,6 +264,7 @@ impl Maker<'_> {
     /// A line item of the campaign at that position, with caps of its own and nothing that goes with a sector.
     fn line_item(&mut self, campaign: usize, label: &str, sold: Sold, creatives: &[CreativeId]) -> LineItem {
         let Campaign { id: campaign_id, advertiser_id, network_id, .. } = self.world.campaigns[campaign];
+        let label: String = label.chars().take(LABEL_CHARS_MAX).collect();
         let name = format!("{}: {label}", self.world.campaigns[campaign].name);
         let mut caps = Vec::new();
         if self.draws.chance(0.7) {
@@ -270,8 +273,7 @@ impl Maker<'_> {
         if self.draws.chance(0.2) {
             caps.push(self.cap(CapScope::Creative, &[1, 2], &[10, 20]));
         }
-        let creatives =
-            creatives.iter().map(|&creative_id| CreativeChoice { creative_id, weight: self.weight() }).collect();
+        let creatives = creatives.iter().map(|&creative_id| CreativeChoice { creative_id, weight: 1 }).collect();
         LineItem {
             id: LineItemId::at(self.start, self.draws.bytes()),
             campaign_id,
@@ -294,10 +296,6 @@ impl Maker<'_> {
             creatives,
             trackers: Vec::new(),
         }
-    }
-
-    fn weight(&mut self) -> u8 {
-        u8::try_from(self.draws.between(1, 5)).expect("at most 5")
     }
 
     /// Two weeks from the start for most; some have been running, end during the demo, or have not begun.

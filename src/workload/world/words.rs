@@ -44,12 +44,12 @@ pub(super) const SECTORS: [Sector; 20] = [
     sector(
         "cars",
         ["Velmora Motors", "Tarn Automotive", "Kestrin"],
-        Some("beer"),
+        Some("alcohol"),
         true,
         ["Test drive", "Electric now", "Family seven-seater"],
     ),
     sector(
-        "beer",
+        "alcohol",
         ["Oldgate Brewery", "Lindholt Pils", "Cerro Pardo"],
         Some("cars"),
         false,
