@@ -1,5 +1,7 @@
 //! The embedded log over the disk in memory and over the real one.
 
+mod stuck_disk;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,4 +159,69 @@ fn log_records_are_shed_and_counted_before_money_is_refused() {
 fn money_can_not_be_offered() {
     let disk = SimDisk::new().shared();
     open(&config("data", Drive::Inline), &disk).offer(vec![record(Topic::Events, "", "")]);
+}
+
+#[test]
+fn a_log_journal_that_hangs_sheds_and_never_delays_money() {
+    let gate = Arc::new(stuck_disk::Gate::default());
+    let below = SimDisk::new().shared();
+    let disk: SharedDisk =
+        Arc::new(stuck_disk::StuckDisk { below, dir: log_dir(Path::new("data")), gate: Arc::clone(&gate) });
+    let log = open(&config("data", Drive::Thread), &disk);
+    gate.set_closed(true);
+    // More than the queue and the batch that hangs hold together.
+    for _ in 0..10 {
+        for _ in 0..20_000 {
+            log.offer(vec![record(Topic::Decisions, "", "")]);
+        }
+        log.append_blocking(vec![record(Topic::Events, "", "heard")]).expect("appended");
+    }
+    let shed = log.health().shed_records;
+    assert!(shed > 100_000, "{shed} shed");
+    assert_eq!(log.durable_end(Topic::Decisions), 0);
+    gate.set_closed(false);
+    log.close();
+    let health = log.health();
+    // Not all that waited fit into the quota; what did not is counted too.
+    assert_eq!(health.log.durable_end + health.shed_records, 200_000);
+    assert_eq!((health.money.durable_end, health.money.refused), (10, 0));
+}
+
+#[test]
+fn golden_event_log_record() {
+    // How a record of the event log stands in a journal, for ever (INV-21). `UPDATE_GOLDEN=1` rewrites the file.
+    let disk = SimDisk::new();
+    let config = EmbeddedLogConfig {
+        money: JournalConfig { segment_bytes: 1_024, ..JournalConfig::money() },
+        ..config("data", Drive::Inline)
+    };
+    let written = vec![
+        record(Topic::Events, "advertiser", "an event"),
+        record(Topic::Catalog, "", "a revision"),
+        record(Topic::DeadLetter, "?", ""),
+    ];
+    open(&config, &disk.shared()).append_blocking(written.clone()).expect("appended");
+    let segment = money_dir(Path::new("data")).join("0000000001.seg");
+    let bytes = disk.read_file(&segment).expect("there");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/golden/v1/journal-event-log.bin");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &bytes).expect("the golden file can be written");
+    }
+    let kept = std::fs::read(&path).expect("the golden file is there");
+    assert!(kept == bytes, "the format has changed; if that is meant it is another version");
+
+    disk.replace_file(&segment, &kept).expect("there");
+    let log = open(&config, &disk.shared());
+    for (offset, new) in (0..).zip(&written) {
+        let batch = log.read(new.topic, None, 0, 10, 1_000).expect("reads");
+        let expected = Record {
+            offset,
+            topic: new.topic,
+            partition: log.partitions().partition(new.topic, &new.key),
+            key: new.key.clone(),
+            at: WallMs(1_000),
+            payload: new.payload.clone(),
+        };
+        assert_eq!(batch.records, [expected]);
+    }
 }
