@@ -30,7 +30,7 @@ pub const MAX_ADS: u8 = 16;
 /// Places for them.
 const PLACES: usize = MAX_ADS as usize;
 
-/// Most nodes that one search visits: about a millisecond. Of the breaks measured, one in a thousand needs more than 9,000.
+/// Most nodes that one search visits: about a millisecond. Of the breaks measured, none needed more than 1,000 (120 candidates, 8 ads).
 pub const MAX_NODES: u32 = 20_000;
 
 /// Most that one ad may be worth, so that sixteen of them add up within 64 bits.
