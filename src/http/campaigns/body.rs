@@ -70,9 +70,9 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed: Result<T, _> = serde_path_to_error::deserialize(&mut json);
     match parsed {
-        Ok(_) => Err(malformed(&json.end().err())),
+        Ok(_) => Err(malformed(json.end().err().as_ref())),
         Err(error) if error.inner().is_data() => Err(wrong_field(&error)),
-        Err(error) => Err(malformed(&Some(error.into_inner()))),
+        Err(error) => Err(malformed(Some(error.inner()))),
     }
 }
 
@@ -101,8 +101,8 @@ pub(super) fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-fn malformed(error: &Option<serde_json::Error>) -> Problem {
-    let reason = error.as_ref().map_or_else(|| "not JSON".to_owned(), ToString::to_string);
+fn malformed(error: Option<&serde_json::Error>) -> Problem {
+    let reason = error.map_or_else(|| "not JSON".to_owned(), ToString::to_string);
     let code = if reason.starts_with("recursion limit") { "too_deep" } else { "malformed_json" };
     Problem::new(StatusCode::BAD_REQUEST, code, reason)
 }

@@ -14,7 +14,7 @@ use super::document::read_id;
 use super::lists::Page;
 use super::{Caller, CampaignApi, body, counted, no_such_method, noted, operations};
 use crate::http::problem::Problem;
-use crate::model::{AdvertiserId, ApiKeyId, AppKey, Role};
+use crate::model::{AdvertiserId, ApiKeyId, AppKey, Role, WallMs};
 use crate::roles::campaign::{Command, Faults, KEYS_MAX, Outcome, Refusal};
 use crate::store::ApiKey;
 
@@ -95,7 +95,7 @@ impl From<&ApiKey> for KeyDocument {
             advertiser_id,
             app,
             created_at: key.created_at.to_rfc3339(),
-            revoked_at: key.revoked_at.map(|at| at.to_rfc3339()),
+            revoked_at: key.revoked_at.map(WallMs::to_rfc3339),
             secret: None,
         }
     }
@@ -219,13 +219,10 @@ fn read_role(document: &NewKeyDocument, faults: &mut Faults) -> Role {
         RoleWord::Operator => Role::Operator,
         RoleWord::Viewer => Role::Viewer,
         RoleWord::Advertiser => {
-            let id = match &document.advertiser_id {
-                Some(text) => read_id("advertiser_id", text, faults),
-                None => {
-                    faults.add("advertiser_id", "required", "an advertiser's key says whose it is");
-                    None
-                }
-            };
+            if document.advertiser_id.is_none() {
+                faults.add("advertiser_id", "required", "an advertiser's key says whose it is");
+            }
+            let id = document.advertiser_id.as_ref().and_then(|text| read_id("advertiser_id", text, faults));
             Role::Advertiser(id.unwrap_or(AdvertiserId::from_u128(0)))
         }
         RoleWord::App => match document.app.as_deref().map(AppKey::new) {

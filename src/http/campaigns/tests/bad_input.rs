@@ -20,6 +20,7 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn a_bad_line_item_is_refused_by_path() {
     let world = World::new();
     let operator = world.operator();

@@ -287,3 +287,24 @@ proptest! {
         })?;
     }
 }
+
+/// `SEGUE_LINE_ITEMS=100000 cargo test --release a_large_catalogue -- --nocapture` measures what a restart costs.
+#[test]
+fn a_large_catalogue_is_imported_at_once_and_loaded_again() {
+    let count = std::env::var("SEGUE_LINE_ITEMS").ok().and_then(|count| count.parse().ok()).unwrap_or(2_000_u128);
+    let world = World::new();
+    let campaign = samples::campaign(samples::CAMPAIGN, samples::ADVERTISER, samples::NETWORK);
+    let line_item = |number| {
+        let id = crate::model::LineItemId::from_u128(1_000 + number);
+        Entity::LineItem(samples::line_item(id, &campaign, samples::CREATIVE))
+    };
+    let import = world.api.clock.stopwatch();
+    world.api.campaigns.import((0..count).map(line_item).collect(), NOW).expect("they keep the rules");
+    let (imported_s, load) = (import.elapsed_seconds(), world.api.clock.stopwatch());
+    let version = world.version();
+    let world = world.reopen();
+    eprintln!("{count} line items: imported in {imported_s:.2} s, loaded in {:.2} s", load.elapsed_seconds());
+    assert_eq!((world.version(), version), (2, 2));
+    let published = world.published.lock().expect("not poisoned");
+    assert_eq!(published[0].entities.len() as u128, count + samples::catalogue().len() as u128);
+}
