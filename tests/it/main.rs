@@ -1,5 +1,6 @@
 //! Integration tests: one binary, so that there is one link.
 
+mod bad_input;
 mod command_line;
 mod harness;
 mod layers;

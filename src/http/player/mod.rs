@@ -1,6 +1,8 @@
 //! The player's side: ad breaks.
 
 pub mod convert;
+#[cfg(test)]
+mod fuzz;
 mod handlers;
 pub mod parse;
 pub mod render;
