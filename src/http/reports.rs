@@ -362,31 +362,4 @@ fn balance_row(api: &ReportsApi, level: LevelId, balance: Balance) -> BalanceRow
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_read_or_refused_by_field() {
-        let now = WallMs(1_750_003_000_000);
-        let query = |from: &str, to: &str, line: &str, group: &str| ReportQuery {
-            from: (!from.is_empty()).then(|| from.to_owned()),
-            to: (!to.is_empty()).then(|| to.to_owned()),
-            line_item_id: (!line.is_empty()).then(|| line.to_owned()),
-            group_by: (!group.is_empty()).then(|| group.to_owned()),
-        };
-        let (range, group_by) = parse(&ReportQuery::default(), now).expect("all have defaults");
-        assert_eq!((range.to, range.from, range.line_item_id), (now, now.plus_ms(-86_400_000).hour_start(), None));
-        assert_eq!(group_by, GroupBy::LineItemHour);
-        let cases = [
-            (query("yesterday", "", "", ""), vec!["from"]),
-            (query("", "2026-13-01T00:00:00Z", "", ""), vec!["to"]),
-            (query("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "", ""), vec!["to"]),
-            (query("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "", ""), vec!["from"]),
-            (query("", "", "x", "minute"), vec!["line_item_id", "group_by"]),
-        ];
-        for (query, paths) in cases {
-            let problem = parse(&query, now).expect_err("wrong");
-            assert_eq!(problem.errors.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), paths, "{query:?}");
-        }
-    }
-}
+mod tests;
