@@ -18,7 +18,7 @@ use crate::targeting::index::Document;
 
 /// Line items in the delta beyond which a new base is wanted: building a delta of this size takes about 10 ms, and that is the price of each change.
 pub(super) const DELTA_WANTED_MAX: usize = 4_096;
-/// Line items in the delta beyond which a new base is built at once: a bulk load, or nobody runs the rebuilds that are wanted.
+/// Line items in the delta beyond which a new base is built at once, as it is after a bulk load: nobody runs the rebuilds that are wanted.
 pub(super) const DELTA_MAX: usize = 16_384;
 
 /// The parts of the newest snapshot, and where each line item is.
@@ -61,7 +61,8 @@ impl Halves {
         if changed.is_empty() {
             return;
         }
-        if self.delta_lines.len() + changed.len() > self.delta_max {
+        let is_bulk = changed.len() > DELTA_WANTED_MAX;
+        if is_bulk || self.delta_lines.len() + changed.len() > self.delta_max {
             self.build_all(lines);
             return;
         }
