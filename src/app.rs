@@ -15,6 +15,7 @@ use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::accounting::SETTLE_MARGIN_MS;
 use crate::catalog::{CatalogPublisher, CatalogWriter, Entity};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -231,6 +232,8 @@ fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> Ma
         boot_id,
         lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
         commit_interval_ms: config.accounting.commit_interval_ms,
+        // The margin covers the disk, whose time is real however fast the clock runs.
+        settle_margin_ms: SETTLE_MARGIN_MS.saturating_mul(i64::from(config.clock_acceleration)),
     }
 }
 

@@ -10,15 +10,28 @@ use crate::model::WallMs;
 pub const SETTLE_MARGIN_MS: i64 = 60_000;
 
 /// The watermark of one server's journal. Never goes back.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Watermark {
     complete_until: WallMs,
+    margin_ms: i64,
+}
+
+impl Default for Watermark {
+    fn default() -> Self {
+        Self::with_margin(SETTLE_MARGIN_MS)
+    }
 }
 
 impl Watermark {
+    /// A watermark that stays `margin_ms` behind: [`SETTLE_MARGIN_MS`], times its speed where the clock runs faster than the disk.
+    #[must_use]
+    pub const fn with_margin(margin_ms: i64) -> Self {
+        Self { complete_until: WallMs(0), margin_ms }
+    }
+
     /// The log was read to its end at `at`.
     pub fn caught_up(&mut self, at: WallMs) {
-        self.complete_until = self.complete_until.max(at.plus_ms(-SETTLE_MARGIN_MS));
+        self.complete_until = self.complete_until.max(at.plus_ms(-self.margin_ms));
     }
 
     /// Every record received before this is applied.

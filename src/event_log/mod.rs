@@ -23,7 +23,7 @@ pub use embedded::{EmbeddedLog, EmbeddedLogConfig, EventLogHealth, OpenError, lo
 pub use record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, Record, RecordError, StoredRecord};
 pub use topic::{PartitionCountError, PartitionCounts, Topic, UnknownTopic, partition};
 
-use crate::journal;
+use crate::journal::{self, QuotaLevel};
 
 /// Why records were not acknowledged. None, some or all of them may be in the log; append again with the same ids.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -171,6 +171,14 @@ impl EventLog {
     pub fn health(&self) -> EventLogHealth {
         match self {
             Self::Embedded(log) => log.health(),
+        }
+    }
+
+    /// How full the money journal's quota is. Cheap: for every request.
+    #[must_use]
+    pub fn quota_level(&self) -> QuotaLevel {
+        match self {
+            Self::Embedded(log) => log.money_journal().quota_level(),
         }
     }
 

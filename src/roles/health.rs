@@ -73,6 +73,12 @@ impl Health {
         look("accounting", self.accounting.is_replayed() || self.accounting.has_ended(), "reading the log");
         look("catalog", is_on(&self.lights.catalog), "loading");
         look("process", !is_on(&self.lights.draining), "draining");
+        let damage = self.log.health().money.damage;
+        if !damage.is_empty() {
+            // An alarm, not a reason to stop: what is whole goes on being billed.
+            let named: Vec<String> = damage.iter().map(ToString::to_string).collect();
+            checks.by_name.insert("journal_damage", named.join("; "));
+        }
         let quota = match self.log.health().quota() {
             QuotaLevel::Ok => "ok",
             QuotaLevel::ShedLog => "above 70 %: the decision log is shed",

@@ -8,5 +8,5 @@ pub mod parse;
 pub mod render;
 pub mod wire;
 
-pub(crate) use handlers::{__path_delete_listener, __path_post_ad_break, delete_listener, post_ad_break};
+pub(super) use handlers::{__path_delete_listener, __path_post_ad_break};
 pub use handlers::{Player, configure};

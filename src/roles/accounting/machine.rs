@@ -35,6 +35,8 @@ pub struct MachineSettings {
     pub lease_ms: u64,
     /// Time between two commits, in milliseconds.
     pub commit_interval_ms: u64,
+    /// Longest time from a record's stamp to its place in the log, in milliseconds.
+    pub settle_margin_ms: i64,
 }
 
 /// The one owner of the books.
@@ -78,6 +80,7 @@ impl AccountingMachine {
     /// The machine as of the last commit.
     #[must_use]
     pub fn new(settings: MachineSettings, state: LedgerState, now: Now) -> Self {
+        let watermark = Watermark::with_margin(settings.settle_margin_ms);
         Self {
             settings,
             book: state.book,
@@ -85,7 +88,7 @@ impl AccountingMachine {
             contracts: Contracts::default(),
             lines: BTreeMap::new(),
             cursor: state.cursor,
-            watermark: Watermark::default(),
+            watermark,
             replayed: false,
             pending: BTreeMap::new(),
             closing: BTreeSet::new(),

@@ -101,6 +101,7 @@ fn settings(boot: u128) -> MachineSettings {
         boot_id: BootId::from_u128(boot),
         lease_ms: LEASE_MS,
         commit_interval_ms: 200,
+        settle_margin_ms: crate::accounting::SETTLE_MARGIN_MS,
     }
 }
 

@@ -19,6 +19,7 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> Vec<crate::store::R
         boot_id: BootId::from_u128(1),
         lease_ms: 900_000,
         commit_interval_ms: 20_000,
+        settle_margin_ms: crate::accounting::SETTLE_MARGIN_MS,
     };
     let mut now = Now { wall: sim.now.wall, monotonic: MonotonicMs(1) };
     let mut machine = AccountingMachine::new(settings, ledger.load().expect("loads"), now);

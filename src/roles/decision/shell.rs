@@ -161,7 +161,7 @@ impl DecisionShell {
         self.at.sampler.offer(request, state, now);
         let watch = self.at.clock.stopwatch();
         let snapshot = self.at.catalog.load();
-        let paid = self.at.log.health().quota() < QuotaLevel::StopPaid;
+        let paid = self.at.log.quota_level() < QuotaLevel::StopPaid;
         let moment = Moment { snapshot: &snapshot, now, decision_id, trace_id, explain, degradation, paid };
         let effects = SCRATCH.with_borrow_mut(|scratch| self.role.step(request, state, moment, scratch, render));
         self.at.metrics.observe_seconds(Metric::DecisionSeconds, watch.elapsed_seconds());

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Sample;
 use crate::catalog::{CatalogPublisher, LineSlot, Snapshot};
 use crate::decision::{DrawnTotals, Excluded, Scratch, Seed, Spending, survey};
-use crate::model::{LineItemId, MonotonicMs, Now};
+use crate::model::{LineItemId, MonotonicMs, Now, Tier};
 use crate::roles::accounting::{LeaseLeft, LineReport, ServerReport};
 
 /// How often each line item could have been served, since the start.
@@ -36,7 +36,8 @@ impl Supply {
         let none = Excluded::default();
         let decision = survey(snapshot, &resolved, &sample.listener, spending, &none, sample.now, seed, scratch);
         let mut eligible = self.lock();
-        for read in &decision.spend_reads {
+        // House line items have no money to pace.
+        for read in decision.spend_reads.iter().filter(|read| read.tier != Tier::House) {
             let count = eligible.entry(read.line_item_id).or_default();
             *count = count.saturating_add(one_in);
         }
