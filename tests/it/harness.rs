@@ -61,15 +61,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server over the folder, with settings such as `journal.ack_timeout_ms=500`, and waits until it is ready.
     pub(crate) fn start(folder: &Path, settings: &[&str]) -> Self {
-        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
-        for setting in settings {
-            arguments.extend(["--set", setting]);
-        }
-        let stderr = folder.join("stderr.log");
-        let log = File::options().append(true).create(true).open(&stderr).expect("a log file");
-        let mut command = command(folder, &arguments);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let (mut child, stderr) = spawn(folder, settings, Stdio::piped());
         let first_line = first_line_of(&mut child);
         let Some(address) = first_line.as_deref().and_then(announced) else {
             let _ = child.kill();
@@ -82,6 +74,18 @@ impl Server {
             || matches!(server.try_request("GET", "/readyz", &[], b""), Some(answer) if answer.status == 200),
         );
         server
+    }
+
+    /// Starts a server that is to die before it serves, and waits for its end.
+    pub(crate) fn start_to_its_end(folder: &Path, settings: &[&str]) -> ExitStatus {
+        let (child, stderr) = spawn(folder, settings, Stdio::null());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { id: child.id(), child: Mutex::new(child), address: nowhere, stderr }.wait()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -233,6 +237,19 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         }
     }
     command
+}
+
+/// A server over the folder, and the file that its standard error goes to.
+fn spawn(folder: &Path, settings: &[&str], stdout: Stdio) -> (Child, PathBuf) {
+    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", "data"];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    let stderr = folder.join("stderr.log");
+    let log = File::options().append(true).create(true).open(&stderr).expect("a log file");
+    let mut command = command(folder, &arguments);
+    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(log).spawn().expect("the binary starts");
+    (child, stderr)
 }
 
 /// The first line of standard output; nothing when the process ends or stays silent. The rest is read and dropped, so that it never blocks.

@@ -3,5 +3,6 @@
 mod bad_input;
 mod command_line;
 mod harness;
+mod kill;
 mod layers;
 mod repository;
