@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod command_line;
+mod first_ad;
 mod harness;
 mod kill;
 mod layers;
 mod repository;
+mod serve;

@@ -66,6 +66,15 @@ fn cited_in(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn every_file_that_the_architecture_names_exists() {
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let named = architecture.split('`').skip(1).step_by(2).filter(|span| span.ends_with(".rs") || span.ends_with('/'));
+    let missing: Vec<&str> =
+        named.filter(|path| !["src", ""].iter().any(|folder| root().join(folder).join(path).exists())).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
+}
+
+#[test]
 fn no_file_names_a_place_of_one_machine() {
     // Written in two pieces, so that this file is not its own finding.
     let places = [
