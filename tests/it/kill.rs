@@ -12,6 +12,7 @@
 mod board;
 mod books;
 mod campaigns;
+mod canaries;
 mod player;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use segue::clock::Clock;
 
 use crate::harness::{Server, folder, segue, wait_until};
 use board::Board;
-use books::Books;
+use books::{Books, Journal};
 use player::Player;
 
 /// Seed of the moments of death and of what players do; `SEGUE_KILL_SEED` takes another.
@@ -36,9 +37,9 @@ const SEED: u64 = 20_150_312;
 /// Players at once: enough that a group commit has company.
 const PLAYERS: u64 = 8;
 /// Random kills.
-const RANDOM_KILLS: usize = 21;
+const RANDOM_KILLS: usize = 24;
 /// Marked impressions between a start and a random kill: at least so many, and up to as many more.
-const MARKED_BEFORE_KILL: u64 = 60;
+const MARKED_BEFORE_KILL: u64 = 80;
 /// Least marked impressions in the end.
 const MARKED_MIN: usize = 2_000;
 /// Longest wait for the players to get on, real time. Only a hang gets there.
@@ -76,7 +77,9 @@ impl Death {
 #[derive(Default)]
 struct Deaths {
     by_kind: BTreeMap<&'static str, u64>,
-    /// Impressions marked in the second before each.
+    /// Deaths that cut off a write of the journal.
+    torn: u64,
+    /// Impressions marked in the second before each, by the server that died.
     marked_in_last_second: Vec<usize>,
 }
 
@@ -102,9 +105,10 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_charged_twice() {
     for death in plan(&mut rng) {
         let server = running.take().unwrap_or_else(|| start(folder.path(), death));
         live_and_die(&server, death, &board, &clock, &mut deaths);
+        deaths.look(death, &Journal::read(&data), board.marked());
     }
     let last = Server::start(folder.path(), &SETTINGS);
-    board.opened(last.address());
+    board.opened(last.address(), clock.now().monotonic);
     board.wait_marked(board.marked().max(MARKED_MIN) + 1, PATIENCE);
     board.stop();
     for player in players {
@@ -115,12 +119,15 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_charged_twice() {
     let audit = segue(folder.path(), &["audit", "--json", "--data-dir", "data"]);
     let text = String::from_utf8_lossy(&audit.stdout);
     assert!(audit.status.success(), "SEED={seed}: the audit finds differences: {text}\n{audit:?}");
-    let verdict = Books::open(&data, clock.now().wall).judge(&board.entries(), &sold);
+    let (books, list) = (Books::open(&data, clock.now().wall), board.entries());
+    let verdict = books.judge(&list, &sold).unwrap_or_else(|why| panic!("SEED={seed}: {why}"));
+    canaries::sing(&books, &list, &sold);
     deaths.judge();
     let (most, median) = deaths.most_and_median();
     eprintln!(
-        "SEED={seed} {verdict} deaths={:?} marked_in_the_second_before: most={most} median={median} {}",
+        "SEED={seed} {verdict} deaths={:?} torn_tails={} marked_in_the_second_before: most={most} median={median} {}",
         deaths.by_kind,
+        deaths.torn,
         board.summary()
     );
     assert!(verdict.marked >= MARKED_MIN, "SEED={seed}: {verdict}");
@@ -175,7 +182,7 @@ fn start_players(board: &Arc<Board>, clock: &Clock, data: &Path, seed: u64) -> V
 /// Lets the players at the server until it is dead.
 fn live_and_die(server: &Server, death: Death, board: &Board, clock: &Clock, deaths: &mut Deaths) {
     let before = board.marked();
-    board.opened(server.address());
+    board.opened(server.address(), clock.now().monotonic);
     let status = match death {
         Death::Kill { after_marked } => {
             let wanted = usize::try_from(after_marked).expect("a small number");
@@ -199,6 +206,16 @@ impl Deaths {
         assert_eq!(status.signal(), Some(SIGKILL), "{kind}: {status:?}");
         *self.by_kind.entry(kind).or_default() += 1;
         self.marked_in_last_second.push(marked_in_last_second);
+    }
+
+    /// What the dead server left, before anybody repairs it: whole records, all that was acknowledged among them.
+    fn look(&mut self, death: Death, journal: &Journal, marked: usize) {
+        self.torn += u64::from(journal.is_torn);
+        let heard = journal.heard.len();
+        assert!(heard >= marked, "INV-1: {death:?}: {marked} impressions were acknowledged, {heard} are in the log");
+        if death.kind() == "roll" {
+            assert!(journal.begins_segment, "{death:?}: it died when the new segment had its name and no record");
+        }
     }
 
     /// Every kind of death was died.

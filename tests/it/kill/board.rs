@@ -29,6 +29,7 @@ struct State {
     address: Option<SocketAddr>,
     /// Counts the servers.
     life: u32,
+    opened_at: MonotonicMs,
     stopped: bool,
     entries: Vec<Entry>,
     marked: usize,
@@ -48,8 +49,9 @@ impl Board {
     }
 
     /// A server listens.
-    pub(super) fn opened(&self, address: SocketAddr) {
+    pub(super) fn opened(&self, address: SocketAddr, at: MonotonicMs) {
         let mut state = self.lock();
+        state.opened_at = at;
         state.address = Some(address);
         state.life += 1;
         self.changed.notify_all();
@@ -143,10 +145,11 @@ impl Board {
         !waited.expect("no player panics while it holds the board").1.timed_out()
     }
 
-    /// How many were marked in the `ms` milliseconds before.
+    /// How many were marked by the present server in the `ms` milliseconds before.
     pub(super) fn marked_since(&self, now: MonotonicMs, ms: u64) -> usize {
         let state = self.lock();
-        state.entries.iter().filter(|entry| entry.marked_at.is_some_and(|at| now.since(at) <= ms)).count()
+        let from = state.opened_at.max(MonotonicMs(now.0.saturating_sub(ms)));
+        state.entries.iter().filter(|entry| entry.marked_at.is_some_and(|at| at >= from)).count()
     }
 
     /// The list.

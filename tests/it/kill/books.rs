@@ -1,7 +1,7 @@
 //! The books of a stopped server, judged against the players' list. Counted here with plain maps from the log's records and the ledger's
 //! rows; nothing of accounting's own counting is used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use segue::accounting::{Balance, Lease, LevelId, Loose, UnbilledReason};
 use segue::entropy::Entropy;
 use segue::event_log::{StoredRecord, Topic, money_dir};
 use segue::events::{self, Event};
-use segue::journal::{RealDisk, SharedDisk, read_dir};
+use segue::journal::{RealDisk, SharedDisk, Tail, read_dir};
 use segue::model::{AdvertiserId, BeaconEvent, CampaignId, ImpressionId, LeaseId, LineItemId, Micros, WallMs};
 use segue::store::Store;
 use segue::tokens::{Claims, TokenKey, TokenKeys};
@@ -18,14 +18,24 @@ use segue::tokens::{Claims, TokenKey, TokenKeys};
 use super::board::Entry;
 use super::campaigns::Sold;
 
+/// Ends the judgement with what is wrong, unless it holds.
+macro_rules! ensure {
+    ($holds:expr, $($why:tt)+) => {
+        if !$holds {
+            return Err(format!($($why)+));
+        }
+    };
+}
+
 /// What is on disk.
+#[derive(Clone)]
 pub(super) struct Books {
     keys: TokenKeys,
     /// Records of an impression beacon, by impression.
-    heard: BTreeMap<ImpressionId, u64>,
-    leases: BTreeMap<LeaseId, Lease>,
+    pub(super) heard: BTreeMap<ImpressionId, u64>,
+    pub(super) leases: BTreeMap<LeaseId, Lease>,
     loose: BTreeMap<ImpressionId, Loose>,
-    balances: BTreeMap<LevelId, Balance>,
+    pub(super) balances: BTreeMap<LevelId, Balance>,
     /// Billed, over all line items and hours.
     billed: i64,
 }
@@ -76,7 +86,7 @@ impl Books {
         let delivery = ledger.delivery(everything, usize::MAX).expect("the totals read");
         Self {
             keys,
-            heard: heard(data),
+            heard: Journal::read(data).heard,
             leases: leases.into_iter().map(|(_, lease)| (lease.grant.lease_id, lease)).collect(),
             loose: ledger.loose().expect("the loose read").into_iter().map(|(_, id, loose)| (id, loose)).collect(),
             balances: ledger
@@ -89,69 +99,80 @@ impl Books {
         }
     }
 
-    fn fate(&self, id: ImpressionId) -> Fate {
+    fn fate(&self, id: ImpressionId) -> Result<Fate, String> {
         let loose = self.loose.get(&id).and_then(|loose| loose.unbilled);
-        let ImpressionId::Leased { lease_id, ordinal } = id else { return loose.map_or(Fate::Unknown, Fate::Unbilled) };
-        let Some(lease) = self.leases.get(&lease_id) else { return loose.map_or(Fate::Unknown, Fate::Unbilled) };
-        let unbilled = lease.unbilled.get(&ordinal).copied().or(loose);
-        match (lease.settled.contains(ordinal), unbilled) {
-            (true, None) => Fate::Settled,
-            (false, Some(reason)) => Fate::Unbilled(reason),
-            (false, None) => Fate::Unknown,
-            (true, Some(reason)) => panic!("INV-3: {id} is settled and unbilled ({})", reason.name()),
+        let (settled, unbilled) = match id {
+            ImpressionId::Leased { lease_id, ordinal } => self.leases.get(&lease_id).map_or((false, None), |lease| {
+                (lease.settled.contains(ordinal), lease.unbilled.get(&ordinal).copied())
+            }),
+            ImpressionId::Unleased { .. } => (false, None),
+        };
+        match (settled, unbilled.or(loose)) {
+            (true, None) => Ok(Fate::Settled),
+            (false, Some(reason)) => Ok(Fate::Unbilled(reason)),
+            (false, None) => Ok(Fate::Unknown),
+            (true, Some(reason)) => Err(format!("INV-3: {id} is settled and unbilled ({})", reason.name())),
         }
+    }
+
+    /// The impression that a token is for.
+    pub(super) fn claims(&self, entry: &Entry) -> Claims {
+        self.keys.open(&entry.token).expect("a token of this server")
     }
 
     /// Judges the books by the list.
-    pub(super) fn judge(&self, list: &[Entry], sold: &Sold) -> Verdict {
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn judge(&self, list: &[Entry], sold: &Sold) -> Result<Verdict, String> {
         let mut verdict = Verdict { sent: list.len(), ..Verdict::default() };
         let mut known: BTreeMap<ImpressionId, Claims> = BTreeMap::new();
         for entry in list {
-            let claims = self.keys.open(&entry.token).expect("a token of this server");
+            let claims = self.claims(entry);
             let id = claims.impression_id;
             if entry.marked_at.is_some() {
                 verdict.marked += 1;
-                assert!(self.heard.contains_key(&id), "INV-1: {id} was acknowledged and is not in the log");
-                match self.fate(id) {
+                ensure!(self.heard.contains_key(&id), "INV-1: {id} was acknowledged and is not in the log");
+                match self.fate(id)? {
                     Fate::Settled => verdict.marked_settled += 1,
                     Fate::Unbilled(reason) => *verdict.unbilled.entry(reason.name()).or_default() += 1,
-                    Fate::Unknown => panic!("{id} was acknowledged and is neither settled nor unbilled"),
+                    Fate::Unknown => return Err(format!("{id} was acknowledged and is neither settled nor unbilled")),
                 }
             }
             let before = known.insert(id, claims);
-            assert!(before.is_none(), "INV-5: {id} was drawn twice");
+            ensure!(before.is_none(), "INV-5: {id} was drawn twice");
         }
         verdict.repeats = self.heard.values().map(|count| count - 1).sum();
-        self.nothing_else_is_heard(&known);
-        self.money(&known, sold, &mut verdict);
+        self.nothing_else_is_heard(&known)?;
+        self.money(&known, sold, &mut verdict)?;
         // Every lease is open for an hour yet, and known: nothing that was paid for has a reason not to be settled.
         let paid: Vec<_> = verdict.unbilled.keys().filter(|reason| **reason != UnbilledReason::House.name()).collect();
-        assert!(paid.is_empty(), "paid impressions are settled: {verdict}");
-        assert!(verdict.marked_settled > 0 && !verdict.unbilled.is_empty(), "paid and house ads were heard: {verdict}");
-        verdict
+        ensure!(paid.is_empty(), "paid impressions are settled: {verdict}");
+        ensure!(verdict.marked_settled > 0 && !verdict.unbilled.is_empty(), "paid and house ads were heard: {verdict}");
+        Ok(verdict)
     }
 
     /// What is in the log was sent by a player.
-    fn nothing_else_is_heard(&self, known: &BTreeMap<ImpressionId, Claims>) {
+    fn nothing_else_is_heard(&self, known: &BTreeMap<ImpressionId, Claims>) -> Result<(), String> {
         for id in self.heard.keys() {
-            assert!(known.contains_key(id), "{id} is in the log, and no player sent it");
+            ensure!(known.contains_key(id), "{id} is in the log, and no player sent it");
         }
-        let heard: BTreeSet<_> = self.heard.keys().collect();
         for lease in self.leases.values() {
             for ordinal in (0..lease.grant.max_ordinals).filter(|ordinal| lease.settled.contains(*ordinal)) {
                 let id = ImpressionId::Leased { lease_id: lease.grant.lease_id, ordinal };
-                assert!(heard.contains(&id), "{id} is settled, and was never heard");
+                ensure!(self.heard.contains_key(&id), "{id} is settled, and was never heard");
             }
         }
+        Ok(())
     }
 
     /// Each settled impression once, at the price that its token says: by lease, by level, and within every limit that was sold.
-    fn money(&self, known: &BTreeMap<ImpressionId, Claims>, sold: &Sold, verdict: &mut Verdict) {
+    fn money(&self, known: &BTreeMap<ImpressionId, Claims>, sold: &Sold, verdict: &mut Verdict) -> Result<(), String> {
         let mut by_lease: BTreeMap<LeaseId, (i64, u32)> = BTreeMap::new();
         let mut by_level: BTreeMap<LevelId, (i64, u64)> = BTreeMap::new();
         for (id, claims) in known {
             let ImpressionId::Leased { lease_id, .. } = *id else { continue };
-            if self.fate(*id) != Fate::Settled {
+            if self.fate(*id)? != Fate::Settled {
                 continue;
             }
             verdict.settled += 1;
@@ -165,60 +186,83 @@ impl Books {
         }
         for (id, lease) in &self.leases {
             let counted = by_lease.get(id).copied().unwrap_or_default();
-            assert_eq!((lease.settled_micros.0, lease.settled_count), counted, "INV-3: lease {id}");
+            let said = (lease.settled_micros.0, lease.settled_count);
+            ensure!(said == counted, "INV-3: lease {id} says {said:?}, its tokens {counted:?}");
         }
         for (level, balance) in &self.balances {
             let counted = by_level.get(level).copied().unwrap_or_default();
-            assert_eq!((balance.settled.0, balance.settled_count), counted, "INV-3: {level:?}");
+            let said = (balance.settled.0, balance.settled_count);
+            ensure!(said == counted, "INV-3: {level:?} says {said:?}, its tokens {counted:?}");
         }
-        assert_eq!(usize::try_from(self.billed), Ok(verdict.settled), "the totals by hour say what the leases say");
-        limits(&by_level, &self.balances, sold);
+        let billed = usize::try_from(self.billed).unwrap_or_default();
+        ensure!(billed == verdict.settled, "the totals by hour say {billed}, the leases {}", verdict.settled);
+        limits(&by_level, &self.balances, sold)
     }
 }
 
 /// INV-4: at every level that has a limit, what is settled, and what may yet be, is within it.
-fn limits(by_level: &BTreeMap<LevelId, (i64, u64)>, balances: &BTreeMap<LevelId, Balance>, sold: &Sold) {
+fn limits(
+    by_level: &BTreeMap<LevelId, (i64, u64)>,
+    balances: &BTreeMap<LevelId, Balance>,
+    sold: &Sold,
+) -> Result<(), String> {
     let budgets = (sold.advertisers.iter().map(|(id, budget)| (LevelId::Advertiser(*id), *budget)))
         .chain(sold.campaigns.iter().map(|(id, budget)| (LevelId::Campaign(*id), *budget)))
         .chain(sold.line_items.iter().map(|(id, budget)| (LevelId::LineItem(*id), *budget)));
     for (level, budget) in budgets {
         let (settled, _) = by_level.get(&level).copied().unwrap_or_default();
         let open = balances.get(&level).map_or(Micros::ZERO, |balance| balance.open);
-        assert!(settled + open.0 <= budget.0, "INV-4: {level:?}: {settled} and {open:?} of {budget:?}");
-        assert!(settled > 0, "{level:?}: its budget was drawn on at all");
+        ensure!(settled + open.0 <= budget.0, "INV-4: {level:?}: {settled} and {open:?} of {budget:?}");
+        ensure!(settled > 0, "{level:?}: its budget was not drawn on at all");
     }
     for (id, goal) in &sold.goals {
         let level = LevelId::LineItem(*id);
         let (_, count) = by_level.get(&level).copied().unwrap_or_default();
         let open = balances.get(&level).map_or(0, |balance| balance.open_count);
-        assert!(count + open <= *goal, "INV-4: {level:?}: {count} and {open} of {goal} impressions");
-        assert!(count > 0, "{level:?}: its goal was worked at at all");
+        ensure!(count + open <= *goal, "INV-4: {level:?}: {count} and {open} of {goal} impressions");
+        ensure!(count > 0, "{level:?}: its goal was not worked at at all");
     }
     let delivered = sold.paid.iter().filter(|id| by_level.contains_key(&LevelId::LineItem(**id))).count();
-    assert!(delivered * 10 >= sold.paid.len() * 9, "{delivered} of {} line items delivered", sold.paid.len());
+    ensure!(delivered * 10 >= sold.paid.len() * 9, "{delivered} of {} line items delivered", sold.paid.len());
+    Ok(())
 }
 
 const fn levels(advertiser: AdvertiserId, campaign: CampaignId, line_item: LineItemId) -> [LevelId; 3] {
     [LevelId::Advertiser(advertiser), LevelId::Campaign(campaign), LevelId::LineItem(line_item)]
 }
 
-/// Impression beacons in the money journal, by impression. Every record is whole: crashes leave a torn tail, never a hole.
-fn heard(data: &Path) -> BTreeMap<ImpressionId, u64> {
-    let disk: SharedDisk = Arc::new(RealDisk);
-    let mut heard = BTreeMap::new();
-    for record in read_dir(disk, money_dir(data)).expect("the journal lists") {
-        let record = record.expect("a whole record");
-        let stored = StoredRecord::decode(record.kind, &record.payload).expect("a record of a topic");
-        if stored.topic != Topic::Events {
-            continue;
+/// The money journal of a server that is not running.
+pub(super) struct Journal {
+    /// Impression beacons, by impression.
+    pub(super) heard: BTreeMap<ImpressionId, u64>,
+    /// Whether a write was cut off at its end.
+    pub(super) is_torn: bool,
+    /// Whether its last segment has no record yet.
+    pub(super) begins_segment: bool,
+}
+
+impl Journal {
+    /// Reads it all. Every record is whole: deaths leave a torn tail, never a hole.
+    pub(super) fn read(data: &Path) -> Self {
+        let disk: SharedDisk = Arc::new(RealDisk);
+        let mut reader = read_dir(disk, money_dir(data)).expect("the journal lists");
+        let (mut heard, mut segment) = (BTreeMap::new(), None);
+        while let Some(record) = reader.next() {
+            let record = record.expect("a whole record");
+            segment = reader.segment_number();
+            let stored = StoredRecord::decode(record.kind, &record.payload).expect("a record of a topic");
+            if stored.topic != Topic::Events {
+                continue;
+            }
+            let envelope = events::decode(stored.payload).expect("an event");
+            assert_eq!(envelope.event_id, envelope.body.id(), "INV-15");
+            if let Event::Beacon(beacon) = envelope.body
+                && beacon.event == BeaconEvent::Impression
+            {
+                *heard.entry(beacon.impression_id).or_default() += 1;
+            }
         }
-        let envelope = events::decode(stored.payload).expect("an event");
-        assert_eq!(envelope.event_id, envelope.body.id(), "INV-15");
-        if let Event::Beacon(beacon) = envelope.body
-            && beacon.event == BeaconEvent::Impression
-        {
-            *heard.entry(beacon.impression_id).or_default() += 1;
-        }
+        let is_torn = matches!(reader.tail(), Tail::Torn(_));
+        Self { heard, is_torn, begins_segment: reader.segment_number() != segment }
     }
-    heard
 }

@@ -15,7 +15,7 @@ const PLENTY: Micros = Micros(5_000);
 const DAY_MS: i64 = 86_400_000;
 
 /// The limits that the books must keep.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sold {
     pub(super) advertisers: BTreeMap<AdvertiserId, Micros>,
     pub(super) campaigns: BTreeMap<CampaignId, Micros>,
