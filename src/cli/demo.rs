@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// How many people listen.
-    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=LISTENERS_MAX as u64))]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=LISTENERS_MAX as u64))]
     listeners: u64,
     /// Virtual seconds in a real one.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=i64::from(ACCELERATION_MAX)))]

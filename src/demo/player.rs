@@ -18,7 +18,7 @@ use crate::workload::world::{CADENCE_MS, TOKEN_LIFE_MS, Track, WorldListener};
 /// Most late beacons that a device holds back; further ones are lost.
 const HELD_BACK_MAX: usize = 32;
 /// Longest real time that the end of the demo waits for late beacons of one device, in milliseconds; later ones are lost.
-const LATE_WAIT_MAX_MS: u64 = 6_000;
+const LATE_WAIT_MAX_MS: u64 = 8_000;
 /// Virtual time by which a late beacon is later than the token's life.
 const LATE_BY_MS: i64 = 15_000;
 /// Streams of a seed from here on belong to devices.

@@ -19,6 +19,11 @@ const HOUSE_DURATIONS_MS: [u32; 8] = [10_000, 15_000, 20_000, 30_000, 10_000, 15
 const SPONSORED_COUNTRIES: [&str; 8] = ["se", "gb", "de", "us", "fr", "br", "es", "jp"];
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
+/// Share of line items that are contracts with a goal.
+const GUARANTEED_SHARE: f64 = 0.10;
+/// Share of the other line items that spend as fast as they can, and how much more they have to spend.
+const HASTY_SHARE: f64 = 0.03;
+const HASTY_TIMES: u64 = 10;
 /// Longest description of an audience in a line item's name, in characters.
 const LABEL_CHARS_MAX: usize = 120;
 /// How many places of the genre list sponsors buy.
@@ -71,6 +76,7 @@ struct Sold {
     goal: Option<Goal>,
     budget: Budget,
     share_of_voice: Option<ShareOfVoice>,
+    pacing: PacingMode,
 }
 
 impl Maker<'_> {
@@ -90,6 +96,7 @@ impl Maker<'_> {
                 goal: None,
                 budget: Budget::default(),
                 share_of_voice: None,
+                pacing: PacingMode::AsFastAsPossible,
             };
             let mut item = self.line_item(campaign, &format!("House {}", index + 1), sold, &[creative]);
             item.caps.clear();
@@ -151,6 +158,7 @@ impl Maker<'_> {
                         goal: None,
                         budget: money(self.draws.between(500, 5_000)),
                         share_of_voice: Some(ShareOfVoice { basis_points }),
+                        pacing: PacingMode::AsFastAsPossible,
                     };
                     let label = format!("Sponsor of {}", sold.audience.label);
                     let mut item = self.line_item(campaign, &label, sold, &[creative]);
@@ -166,24 +174,32 @@ impl Maker<'_> {
         self.world.line_items.iter().find(|item| item.campaign_id == id).and_then(|item| item.category.clone())
     }
 
-    /// Tier, audience, price and how much of it.
+    /// Tier, audience, price, how much of it and how fast.
     fn sold(&mut self) -> Sold {
         let audience = audience::drawn(self.draws);
-        if self.draws.chance(0.15) {
+        let even = PacingMode::Even;
+        if self.draws.chance(GUARANTEED_SHARE) {
             let goal = Goal { impressions: self.quantity(), daily_impressions: None };
             let cpm = self.cpm(6.0, 20.0);
             // A contract's budget is its goal at its price: the goal is what binds.
             let budget = Budget { lifetime: cost(cpm, goal.impressions), daily: None };
-            return Sold { tier: Tier::Guaranteed, audience, cpm, goal: Some(goal), budget, share_of_voice: None };
+            let goal = Some(goal);
+            return Sold { tier: Tier::Guaranteed, audience, cpm, goal, budget, share_of_voice: None, pacing: even };
         }
         let cpm = self.cpm(1.5, 16.0);
-        let budget = Budget { lifetime: cost(cpm, self.quantity()), daily: None };
-        Sold { tier: Tier::Auction, audience, cpm, goal: None, budget, share_of_voice: None }
+        let (quantity, pacing) = if self.draws.chance(HASTY_SHARE) {
+            (self.quantity() * HASTY_TIMES, PacingMode::AsFastAsPossible)
+        } else {
+            (self.quantity(), even)
+        };
+        let budget = Budget { lifetime: cost(cpm, quantity), daily: None };
+        Sold { tier: Tier::Auction, audience, cpm, goal: None, budget, share_of_voice: None, pacing }
     }
 
-    /// Impressions over a flight of two weeks, log-uniform: from one in ten minutes to ten a minute.
+    /// Impressions over a flight of two weeks, log-uniform: from one in five hours to one in three minutes. Together somewhat less than the
+    /// slots that a few hundred listeners have, so that the house has its share.
     fn quantity(&mut self) -> u64 {
-        u64::try_from(whole(self.draws.log_uniform(2_000.0, 200_000.0))).expect("positive")
+        u64::try_from(whole(self.draws.log_uniform(60.0, 6_000.0))).expect("positive")
     }
 
     /// A CPM in cents, log-uniform.
@@ -287,7 +303,7 @@ impl Maker<'_> {
             budget: sold.budget,
             goal: sold.goal,
             share_of_voice: sold.share_of_voice,
-            pacing: self.pacing(sold.tier),
+            pacing: sold.pacing,
             targeting: sold.audience.expression,
             caps,
             category: None,
@@ -312,14 +328,6 @@ impl Maker<'_> {
         };
         let zone = zone(audience::some_city(self.draws).zone);
         Flight { start: self.start.plus_ms(from), end: self.start.plus_ms(to), zone }
-    }
-
-    fn pacing(&mut self, tier: Tier) -> PacingMode {
-        match tier {
-            Tier::Guaranteed => PacingMode::Even,
-            Tier::Auction if self.draws.chance(0.88) => PacingMode::Even,
-            Tier::Sponsorship | Tier::Auction | Tier::House => PacingMode::AsFastAsPossible,
-        }
     }
 }
 

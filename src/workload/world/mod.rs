@@ -18,7 +18,7 @@ pub use listeners::{ConsentAnswer, Device, Track, WorldListener, listeners};
 pub use places::{CITIES, City, city_key};
 
 /// How long a token of the world's placement lives, in milliseconds: short, so that a demo sees late beacons.
-pub const TOKEN_LIFE_MS: u64 = 300_000;
+pub const TOKEN_LIFE_MS: u64 = 600_000;
 /// Least time between two breaks of a listener, in milliseconds.
 pub const CADENCE_MS: u32 = 240_000;
 /// Longest pod in milliseconds.
