@@ -40,6 +40,13 @@ fn the_catalogue_accepts_the_world() {
     }
 }
 
+/// A careful change of the log, and the rules by whose names it may be found.
+struct Forgery {
+    description: &'static str,
+    rules: &'static [&'static str],
+    forge: fn(&SharedDisk, &Path, u64),
+}
+
 /// A short demo on a real server, and then its log forged with care: each forgery must be found and named.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_demo_is_right_and_each_forgery_of_its_log_is_named() {
@@ -57,22 +64,31 @@ async fn a_short_demo_is_right_and_each_forgery_of_its_log_is_named() {
     let disk: SharedDisk = Arc::new(RealDisk);
     let money = money_dir(&data_dir);
     let (seq, _) = paid_impression(&data_dir);
-    let forgeries: [(&str, &[&str], &dyn Fn()); 3] = [
-        ("one record deleted", &["missing_record"], &|| {
-            edit::delete_record(&disk, &money, seq).expect("edited");
-        }),
-        ("one record doubled", &["doubled_record"], &|| {
-            edit::double_record(&disk, &money, seq).expect("edited");
-        }),
-        ("one price changed", &["changed_record", "price"], &|| {
-            edit::change_payload(&disk, &money, seq, dearer).expect("edited");
-        }),
+    let forgeries = [
+        Forgery {
+            description: "one record deleted",
+            rules: &["missing_record"],
+            forge: |disk, dir, seq| edit::delete_record(disk, dir, seq).expect("edited"),
+        },
+        Forgery {
+            description: "one record doubled",
+            rules: &["doubled_record"],
+            forge: |disk, dir, seq| edit::double_record(disk, dir, seq).expect("edited"),
+        },
+        Forgery {
+            description: "one price changed",
+            rules: &["changed_record", "price"],
+            forge: |disk, dir, seq| edit::change_payload(disk, dir, seq, dearer).expect("edited"),
+        },
     ];
     let kept = folder.path().join("kept");
     copy_files(&money, &kept);
-    for (description, rules, forge) in forgeries {
-        forge();
-        let found = performance.judge(&data_dir).expect("the log can be read").findings;
+    for Forgery { description, rules, forge } in forgeries {
+        forge(&disk, &money, seq);
+        let verdict = performance.judge(&data_dir).expect("the log can be read");
+        // What is not right ends the command with exit status 1.
+        assert!(!status::summary(&options, &performance, &verdict).is_right(), "{description}");
+        let found = verdict.findings;
         assert!(found.total() > 0, "{description}: nothing was found");
         assert!(rules.contains(&found.kept[0].rule), "{description}: {:?}", found.kept);
         copy_files(&kept, &money);
