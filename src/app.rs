@@ -5,7 +5,7 @@
 //! is joined; none outlives [`Running::stop`].
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -91,8 +91,7 @@ struct Observers {
 pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result<Running> {
     let metrics = Metrics::new();
     let mut store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
-    let rotate_ms = i64::from(config.tokens_rotate_hours) * 3_600_000;
-    store.rotate_token_key(rotate_ms, clock.now().wall, entropy)?;
+    store.rotate_token_key(i64::from(config.tokens_rotate_hours) * 3_600_000, clock.now().wall, entropy)?;
     let identity = store.identity().clone();
     let (server_id, boot_id) = (identity.server_id, BootId::at(clock.now().wall, entropy.bytes()));
     let faults = faults(config);
@@ -108,8 +107,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
 
     // The catalogue: a change is in the snapshot, and with accounting, before its writer is answered.
     let catalog_store = store.catalog()?;
-    let now = clock.now();
-    campaign::bootstrap(&config.data_dir, &catalog_store, identity.api_key_secret, now, entropy)?;
+    campaign::bootstrap(&config.data_dir, &catalog_store, identity.api_key_secret, clock.now(), entropy)?;
     let (publish, rebuilding) = publish_to(CatalogFeed {
         writer: Mutex::new(CatalogWriter::new()),
         catalog: Arc::clone(&catalog),
@@ -119,8 +117,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         clock: clock.clone(),
     })?;
     let (campaigns, campaign_writer) = campaign::start(catalog_store, identity.api_key_secret, publish)?;
-    let lights = Arc::new(Lights::default());
-    lights.catalog.store(true, Ordering::Relaxed);
+    let lights = Arc::new(Lights { catalog: AtomicBool::new(true), ..Lights::default() });
 
     let one_in = u64::from(config.decision.sample_one_in);
     let (samples, observers) = observe(one_in, &catalog, &spending, &clock, accounting.feed())?;

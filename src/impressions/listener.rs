@@ -70,8 +70,11 @@ pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure
             drop_exposure(state, ad.impression_id);
         }
     }
-    state.last_break_at = Some(opened.decided_at);
-    state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
+    // An empty pod is no break to the listener: the next may come as soon as one is due.
+    if !reserved.is_empty() {
+        state.last_break_at = Some(opened.decided_at);
+        state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
+    }
     state.exposures.extend(reserved);
     state.exposures.sort_by_key(|exposure| exposure.at);
     let excess = state.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);

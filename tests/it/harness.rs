@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "a harness for tests that land one by one")]
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Most that a test waits for a process, real time. Far beyond what any takes, so that only a hang gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Pause between two looks at a condition. A look costs little, and none of them is counted on to be the right one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -116,9 +117,9 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        let _ = write!(head, "Content-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).ok()?;
         // A server that refuses the head may close before it has read the body: its answer counts.
         let _ = stream.write_all(body);

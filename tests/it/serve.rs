@@ -2,6 +2,9 @@
 
 use crate::harness::{Server, folder, segue};
 
+/// Method, target, headers, body, and the status that is answered.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
+
 #[test]
 fn a_server_serves_without_any_setting_and_drains_on_sigterm() {
     let folder = folder();
@@ -49,7 +52,7 @@ fn bad_requests_are_refused_precisely_and_change_nothing() {
     let authorized = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
     let deep = format!("{{\"request_id\":{}{}}}", "[".repeat(1_000), "]".repeat(1_000));
     #[rustfmt::skip]
-    let cases: &[(&str, &str, &[(&str, &str)], &[u8], u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("POST", "/v1/ad-breaks", &[], b"{}", 401),
         ("POST", "/v1/ad-breaks", &authorized, b"{", 400),
         ("POST", "/v1/ad-breaks", &authorized, b"\xff\xfe", 400),

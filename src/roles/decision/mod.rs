@@ -188,7 +188,7 @@ impl DecisionRole {
         answered.explanation =
             (moment.explain == Explain::Yes).then(|| self.explain(request, &resolved, state, moment, &drawn));
         let mut voids: Vec<Envelope> = drawn.unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();
-        if !answered.ads.is_empty() {
+        if answered.no_break.is_none() {
             let given_up = listener::open(state, break_.opened(&answered), break_.exposures(&answered));
             voids.extend(given_up.iter().filter_map(|ad| break_.void_of_token(&ad.token)));
         }
@@ -335,8 +335,7 @@ impl Break<'_> {
     fn claims(&self, chosen: &ChosenAd, draw: Option<&Draw>, slot: u8) -> Claims {
         let now = self.moment.now.wall;
         let placement = self.resolved.placement();
-        let life_ms = placement.map_or(0, |placement| i64::try_from(placement.token_life_ms).unwrap_or(i64::MAX));
-        let expires_at = now.plus_ms(life_ms);
+        let expires_at = self.expires_at();
         let entry = self.moment.snapshot.line(chosen.slot);
         let country = self.request.facts.country.as_deref().and_then(|code| code.as_bytes().try_into().ok());
         Claims {
@@ -368,9 +367,16 @@ impl Break<'_> {
         }
     }
 
+    /// When the placement's life of an answer is over.
+    fn expires_at(&self) -> WallMs {
+        let life_ms = self.resolved.placement().map_or(0, |placement| placement.token_life_ms);
+        self.moment.now.wall.plus_ms(i64::try_from(life_ms).unwrap_or(i64::MAX))
+    }
+
     /// The break as the listener's state keeps it.
     fn opened(&self, answered: &AnsweredBreak) -> OpenBreak {
-        let expires_at = answered.ads.iter().map(|ad| ad.billable_until).max().unwrap_or(self.moment.now.wall);
+        // An empty pod is an answer too: a repeat of its request gets the same.
+        let expires_at = answered.ads.iter().map(|ad| ad.billable_until).max().unwrap_or_else(|| self.expires_at());
         let open = |ad: &AnsweredAd| OpenAd { impression_id: ad.impression_id, token: ad.token.clone() };
         OpenBreak {
             request_id: self.request.request_id.clone(),
