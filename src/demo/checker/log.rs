@@ -68,6 +68,13 @@ impl AdLogged {
     }
 }
 
+impl AdLogged {
+    /// Whether the server or the player gave it up.
+    pub(super) fn was_given_up(&self) -> bool {
+        self.records.keys().any(|event| matches!(event, BeaconEvent::Void | BeaconEvent::NotUsed | BeaconEvent::Error))
+    }
+}
+
 impl LogSummary {
     /// Reads the journals of a stopped server's data directory.
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::log::LogSummary;
+use super::log::{AdLogged, LogSummary};
 use super::{Findings, Rules};
 use crate::demo::evidence::{AdSeen, BreakSeen, Evidence};
 use crate::model::{CapScope, CapWindow, CreativeId, FrequencyCap, LineItem, WallMs};
@@ -40,7 +40,7 @@ pub(super) fn check(rules: &Rules, evidence: &Evidence, log: &LogSummary, findin
     for (listener, mut breaks) in by_listener {
         breaks.sort_by_key(|placed| (placed.earliest, placed.latest));
         let name = evidence.listeners.get(listener as usize).map_or("", String::as_str);
-        check_history(rules, name, &breaks, findings);
+        check_history(rules, log, name, &breaks, findings);
     }
 }
 
@@ -82,7 +82,7 @@ fn competes(rules: &Rules, one: &AdSeen, other: &AdSeen) -> Option<String> {
 }
 
 /// A listener's breaks in order: no creative of the break before, and no cap passed.
-fn check_history(rules: &Rules, listener: &str, breaks: &[Placed<'_>], findings: &mut Findings) {
+fn check_history(rules: &Rules, log: &LogSummary, listener: &str, breaks: &[Placed<'_>], findings: &mut Findings) {
     let longest_ms = rules.longest_window_ms();
     let mut heard: Vec<Heard<'_>> = Vec::new();
     let mut before: Option<&Placed<'_>> = None;
@@ -105,8 +105,10 @@ fn check_history(rules: &Rules, listener: &str, breaks: &[Placed<'_>], findings:
             before = Some(placed);
         }
         heard.extend(placed.seen.ads.iter().filter_map(|ad| {
-            // What was told too late was dropped from the listener's history before.
-            let (_, acknowledged) = ad.heard.filter(|&(_, at)| at <= ad.expires_at)?;
+            // What was told too late was dropped from the listener's history before, and so was what a later break gave up while this one
+            // was still unplayed (a second device, say): it is billed when heard all the same, but counts no more.
+            let given_up = log.ad(placed.seen.decision_id, ad.creative_id).is_some_and(AdLogged::was_given_up);
+            let (_, acknowledged) = ad.heard.filter(|&(_, at)| at <= ad.expires_at && !given_up)?;
             Some(Heard { ad, earliest: placed.earliest, acknowledged })
         }));
     }
