@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use super::{Answered, AnsweredBreak, DecisionRole, Effects, Explain, Moment};
 use crate::catalog::CatalogPublisher;
@@ -12,10 +13,15 @@ use crate::decision::{Degradation, Scratch, Seed};
 use crate::event_log::EventLog;
 use crate::events::TraceId;
 use crate::journal::QuotaLevel;
-use crate::model::{AdBreakRequest, DecisionId, ListenerState, Now, Pseudonym, Tier};
+use crate::model::{AdBreakRequest, DecisionId, ListenerKey, ListenerState, Now, Pseudonym, Tier};
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
+use crate::store::Listener;
 use crate::telemetry::{Metric, Metrics};
+
+/// Longest wait for a listener who is not in memory. A local disk answers in a millisecond; a quarter of a second is a disk that is in trouble, and
+/// the player's patience is not much longer.
+const LISTENER_DEADLINE: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// One a worker thread: a decision allocates nothing once it is warm.
@@ -130,13 +136,7 @@ impl DecisionShell {
         render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
     ) -> Vec<u8> {
         let now = self.at.clock.now();
-        let listener = match self.at.listeners.get(request.listener_key, now.wall).await {
-            Ok(listener) => Some(listener),
-            Err(error) => {
-                tracing::warn!(%error, "a listener's state could not be read");
-                None
-            }
-        };
+        let listener = self.known(request.listener_key, now).await;
         let decision_id = self.at.decision_ids.next(now);
         let effects = if let Some(listener) = &listener {
             self.at.listeners.listeners().with(listener, |state| {
@@ -149,6 +149,21 @@ impl DecisionShell {
             self.step(&request, &mut nobody, (now, decision_id, trace_id, explain, unknown), render)
         };
         self.carry_out(effects)
+    }
+
+    /// The listener, unless their state can't be had in time.
+    async fn known(&self, key: ListenerKey, now: Now) -> Option<Arc<Listener>> {
+        match tokio::time::timeout(LISTENER_DEADLINE, self.at.listeners.get(key, now.wall)).await {
+            Ok(Ok(listener)) => Some(listener),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a listener's state could not be read");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("a listener's state was not read within {LISTENER_DEADLINE:?}");
+                None
+            }
+        }
     }
 
     fn step(
