@@ -2,8 +2,8 @@
 //!
 //! The truth is the players' own list ([`board::Board`]): a token is written to it before its beacon is sent, and marked at the 2xx. Deaths come
 //! at random moments, and at each named point of `journal.fault`, where the process kills itself: in an append, between a write and its
-//! sync, in a roll, before and after accounting's commit. In the end the books are opened and judged against the list, by counting of
-//! the test's own ([`books::Books`]).
+//! sync, in a roll, before and after accounting's commit; and in starts, one after the other. In the end the books are opened and judged
+//! against the list, by counting of the test's own ([`books::Books`]).
 //!
 //! Held here against real processes and files: INV-1 (acknowledged is durable), INV-3 (charged at most once), INV-4 (no budget is passed), INV-5
 //! (a grant is durable before it is used, and never drawn from by a later boot). What a lost page cache would do is the journal's own
@@ -62,6 +62,8 @@ enum Death {
     Kill { after_marked: u64 },
     /// By its own hand, at a pass of a point.
     Fault { point: &'static str, pass: u64 },
+    /// By its own hand before it serves, at the first pass of a point: while it recovers and grants anew.
+    AtStart { point: &'static str },
 }
 
 impl Death {
@@ -69,6 +71,7 @@ impl Death {
         match self {
             Self::Kill { .. } => "random",
             Self::Fault { point, .. } => point,
+            Self::AtStart { .. } => "at_start",
         }
     }
 }
@@ -94,8 +97,7 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_charged_twice() {
 
     let mut deaths = Deaths::default();
     // The very first segment is made by a process that dies of it.
-    let first = Server::start_to_its_end(folder.path(), &settings("journal.fault=roll:1"));
-    deaths.note("first_start", first, 0);
+    deaths.at_start(folder.path(), "roll");
     let server = Server::start(folder.path(), &SETTINGS);
     let sold = campaigns::set_up(&server, &data, clock.now().wall);
     let board = Arc::new(Board::default());
@@ -103,8 +105,12 @@ fn killed_at_any_moment_nothing_acknowledged_is_lost_or_charged_twice() {
     // The first death is a kill, for which the server that sold everything will do.
     let mut running = Some(server);
     for death in plan(&mut rng) {
-        let server = running.take().unwrap_or_else(|| start(folder.path(), death));
-        live_and_die(&server, death, &board, &clock, &mut deaths);
+        if let Death::AtStart { point } = death {
+            deaths.at_start(folder.path(), point);
+        } else {
+            let server = running.take().unwrap_or_else(|| start(folder.path(), death));
+            live_and_die(&server, death, &board, &clock, &mut deaths);
+        }
         deaths.look(death, &Journal::read(&data), board.marked());
     }
     let last = Server::start(folder.path(), &SETTINGS);
@@ -155,6 +161,10 @@ fn plan(rng: &mut ChaCha8Rng) -> Vec<Death> {
     for (index, (point, pass)) in ordered.into_iter().enumerate() {
         deaths.insert(3 * index + 2, Death::Fault { point, pass });
     }
+    // One start after the other fails, in the middle of it all.
+    for point in ["append", "before_sync", "accounting_commit"] {
+        deaths.insert(deaths.len() / 2, Death::AtStart { point });
+    }
     deaths
 }
 
@@ -164,7 +174,7 @@ fn settings(more: &str) -> Vec<&str> {
 
 fn start(folder: &Path, death: Death) -> Server {
     match death {
-        Death::Kill { .. } => Server::start(folder, &SETTINGS),
+        Death::Kill { .. } | Death::AtStart { .. } => Server::start(folder, &SETTINGS),
         Death::Fault { point, pass } => Server::start(folder, &settings(&format!("journal.fault={point}:{pass}"))),
     }
 }
@@ -190,7 +200,7 @@ fn live_and_die(server: &Server, death: Death, board: &Board, clock: &Clock, dea
             assert!(!server.has_ended(), "{death:?}: it was still alive\n{}", server.log());
             server.kill()
         }
-        Death::Fault { .. } => {
+        Death::Fault { .. } | Death::AtStart { .. } => {
             wait_until("the server dies of its fault", || server.has_ended());
             server.wait()
         }
@@ -198,14 +208,20 @@ fn live_and_die(server: &Server, death: Death, board: &Board, clock: &Clock, dea
     // Players had the address until it was dead: their requests were under way.
     let in_last_second = board.marked_since(clock.now().monotonic, 1_000);
     board.closed();
-    deaths.note(death.kind(), status, in_last_second);
+    deaths.note(death.kind(), status);
+    deaths.marked_in_last_second.push(in_last_second);
 }
 
 impl Deaths {
-    fn note(&mut self, kind: &'static str, status: ExitStatus, marked_in_last_second: usize) {
+    /// A server dies before it serves anybody.
+    fn at_start(&mut self, folder: &Path, point: &str) {
+        let status = Server::start_to_its_end(folder, &settings(&format!("journal.fault={point}:1")));
+        self.note("at_start", status);
+    }
+
+    fn note(&mut self, kind: &'static str, status: ExitStatus) {
         assert_eq!(status.signal(), Some(SIGKILL), "{kind}: {status:?}");
         *self.by_kind.entry(kind).or_default() += 1;
-        self.marked_in_last_second.push(marked_in_last_second);
     }
 
     /// What the dead server left, before anybody repairs it: whole records, all that was acknowledged among them.
@@ -220,14 +236,9 @@ impl Deaths {
 
     /// Every kind of death was died.
     fn judge(&self) {
-        for (kind, least) in [
-            ("random", 20),
-            ("append", 2),
-            ("before_sync", 2),
-            ("roll", 2),
-            ("accounting_commit", 2),
-            ("first_start", 1),
-        ] {
+        for (kind, least) in
+            [("random", 20), ("append", 2), ("before_sync", 2), ("roll", 2), ("accounting_commit", 2), ("at_start", 4)]
+        {
             let died = self.by_kind.get(kind).copied().unwrap_or_default();
             assert!(died >= least, "{kind}: {died} of {least} deaths");
         }
