@@ -77,8 +77,7 @@ pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure
     }
     state.exposures.extend(reserved);
     state.exposures.sort_by_key(|exposure| exposure.at);
-    let excess = state.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);
-    state.exposures.drain(..excess);
+    bound(state);
     state.open_breaks.push(opened);
     let excess = state.open_breaks.len().saturating_sub(ListenerState::MAX_OPEN_BREAKS);
     state.open_breaks.drain(..excess);
@@ -92,10 +91,24 @@ pub fn keep_answer(state: &mut ListenerState, request_id: &RequestId, answer: &[
     }
 }
 
-/// The impression was heard: its exposure stays. False when there is none, because it ran out or the state was lost.
-pub fn confirm(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
-    let exposure = state.exposures.iter_mut().find(|exposure| exposure.impression_id == impression_id);
-    exposure.map(|exposure| exposure.state = ExposureState::Heard).is_some()
+/// The ad was heard: its exposure counts for as long as windows look back. One that is not there any more, because another device's break gave it up,
+/// it ran out, or the state was lost, is put back. False when it was put back.
+pub fn confirm(state: &mut ListenerState, heard: Exposure) -> bool {
+    let heard = Exposure { state: ExposureState::Heard, ..heard };
+    if let Some(known) = state.exposures.iter_mut().find(|known| known.impression_id == heard.impression_id) {
+        known.state = ExposureState::Heard;
+        return true;
+    }
+    let place = state.exposures.partition_point(|known| known.at <= heard.at);
+    state.exposures.insert(place, heard);
+    bound(state);
+    false
+}
+
+/// Drops the oldest exposures beyond what is kept.
+fn bound(state: &mut ListenerState) {
+    let excess = state.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);
+    state.exposures.drain(..excess);
 }
 
 /// The impression will not be heard: its exposure goes, unless it was heard already. False when there was none to go.
@@ -174,7 +187,7 @@ mod tests {
         let mut state = nobody();
         let (open_break, reserved) = opened("a", 1, 0, false);
         open(&mut state, open_break, reserved);
-        assert!(confirm(&mut state, impression(1)));
+        assert!(confirm(&mut state, exposure(1, 0)));
         assert!(!release(&mut state, impression(1)));
         let (open_break, reserved) = opened("b", 2, 10, false);
         assert!(open(&mut state, open_break, reserved).is_empty());
@@ -186,6 +199,22 @@ mod tests {
     }
 
     // INV-16.
+    #[test]
+    fn an_ad_that_was_given_up_and_heard_all_the_same_counts() {
+        let mut state = nobody();
+        let (open_break, reserved) = opened("a", 1, 5, false);
+        open(&mut state, open_break, reserved);
+        let (open_break, reserved) = opened("b", 2, 10, false);
+        assert_eq!(open(&mut state, open_break, reserved).len(), 1, "the other device's break gave it up");
+        assert!(!confirm(&mut state, exposure(1, 5)), "put back");
+        assert_eq!(
+            state.exposures.iter().map(|one| one.impression_id).collect::<Vec<_>>(),
+            [impression(1), impression(2)]
+        );
+        assert_eq!(state.exposures[0].state, ExposureState::Heard);
+        assert!(confirm(&mut state, exposure(1, 5)), "once");
+    }
+
     #[test]
     fn a_repeat_gets_the_answer_while_the_break_is_open() {
         let mut state = nobody();
@@ -226,8 +255,10 @@ mod tests {
                         }
                     }
                     2 => {
-                        let id = impression(1_000 + number);
-                        if confirm(&mut state, id) { heard.insert(id); }
+                        if let Some(known) = state.exposures.iter().find(|known| known.impression_id == impression(1_000 + number)).copied() {
+                            assert!(confirm(&mut state, known));
+                            heard.insert(known.impression_id);
+                        }
                     }
                     3 => { release(&mut state, impression(1_000 + number)); }
                     _ => expire(&mut state, WallMs(now)),

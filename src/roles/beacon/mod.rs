@@ -10,8 +10,8 @@ pub use shell::{BeaconFailure, BeaconShell};
 
 use crate::events::{BeaconRecord, Envelope, Event, TraceId};
 use crate::impressions::TruncatedIp;
-use crate::model::{BeaconEvent, BootId, ImpressionId, ListenerKey, Now, ServerId};
-use crate::tokens::{TokenError, TokenKeys};
+use crate::model::{BeaconEvent, BootId, Exposure, ExposureState, ListenerKey, Now, ServerId};
+use crate::tokens::{Claims, TokenError, TokenKeys};
 
 /// One beacon as it came in.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +55,9 @@ pub struct Accepted {
 pub struct ExposureChange {
     /// Whose.
     pub listener_key: ListenerKey,
-    /// Of which impression.
-    pub impression_id: ImpressionId,
-    /// What.
+    /// The ad, as it counts when it was heard.
+    pub exposure: Exposure,
+    /// What becomes of it.
     pub kind: ExposureChangeKind,
 }
 
@@ -92,11 +92,10 @@ impl BeaconRole {
     pub fn step(&self, beacon: Beacon<'_>, now: Now) -> Result<Accepted, BeaconRefusal> {
         let event = BeaconEvent::named(beacon.event).ok_or(BeaconRefusal::UnknownEvent)?;
         let claims = self.keys.open(beacon.token)?;
-        let exposure = exposure_change(event, claims.impression_at_start).map(|kind| ExposureChange {
-            listener_key: claims.listener_key,
-            impression_id: claims.impression_id,
-            kind,
-        });
+        // A preview is an operator's and counts against nobody's caps.
+        let exposure = exposure_change(event, claims.impression_at_start)
+            .filter(|_| !claims.preview)
+            .map(|kind| ExposureChange { listener_key: claims.listener_key, exposure: exposure_of(&claims), kind });
         let body = Event::Beacon(Box::new(BeaconRecord::of(event, claims, beacon.played_ms, beacon.truncated_ip)));
         let envelope = Envelope {
             event_id: body.id(),
@@ -108,6 +107,19 @@ impl BeaconRole {
             body,
         };
         Ok(Accepted { event, envelope, exposure })
+    }
+}
+
+/// The ad that the claims name, heard.
+fn exposure_of(claims: &Claims) -> Exposure {
+    Exposure {
+        impression_id: claims.impression_id,
+        at: claims.decided_at,
+        advertiser_id: claims.advertiser_id,
+        campaign_id: claims.campaign_id,
+        line_item_id: claims.line_item_id,
+        creative_id: claims.creative_id,
+        state: ExposureState::Heard,
     }
 }
 

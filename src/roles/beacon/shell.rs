@@ -69,8 +69,8 @@ impl BeaconShell {
         // Caps follow the record: they are soft, the money is not.
         if let Some(change) = exposure {
             let changed = self.listeners.change(change.listener_key, now.wall, move |state| match change.kind {
-                ExposureChangeKind::Heard => listener::confirm(state, change.impression_id),
-                ExposureChangeKind::Dropped => listener::release(state, change.impression_id),
+                ExposureChangeKind::Heard => listener::confirm(state, change.exposure),
+                ExposureChangeKind::Dropped => listener::release(state, change.exposure.impression_id),
             });
             if let Err(error) = changed.await {
                 tracing::warn!(%error, "a heard ad was not counted for its listener");

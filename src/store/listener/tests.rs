@@ -129,7 +129,7 @@ proptest! {
                         listener::open(state, open_break, exposures);
                     }
                     3 => if let Some(last) = state.exposures.last().copied() {
-                        listener::confirm(state, last.impression_id);
+                        listener::confirm(state, last);
                     },
                     _ => if let Some(first) = state.exposures.first().copied() {
                         listener::release(state, first.impression_id);
