@@ -188,7 +188,9 @@ pub fn apply(account: &mut AdvertiserAccount, envelope: &Envelope) -> Effects {
         Event::LeaseGranted(granted) => open_lease(account, granted),
         Event::LeaseClosed(closed) => close_lease(account, closed),
         Event::Beacon(beacon) => settle::apply_beacon(account, beacon, envelope.received_at),
-        Event::Decision(_) | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
+        Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => {
+            Effects::of(Outcome::Ignored(IgnoredReason::NotMoney))
+        }
     }
 }
 

@@ -60,9 +60,12 @@ impl Book {
             }
             Some(Owner::Unpaid) => match &envelope.body {
                 Event::Beacon(beacon) => self.unpaid.apply(beacon, envelope.received_at, unleased_reason(beacon)),
-                Event::LeaseGranted(_) | Event::LeaseClosed(_) | Event::Decision(_) | Event::Catalog(_) => {
-                    Effects::of(Outcome::Ignored(IgnoredReason::NotMoney))
-                }
+                Event::LeaseGranted(_)
+                | Event::LeaseReturned(_)
+                | Event::LeaseClosed(_)
+                | Event::Reversal(_)
+                | Event::Decision(_)
+                | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
             },
             None => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
         }
@@ -102,7 +105,9 @@ impl Book {
 pub fn owner_of(event: &Event) -> Option<Owner> {
     match event {
         Event::LeaseGranted(granted) => Some(Owner::Advertiser(granted.advertiser_id)),
+        Event::LeaseReturned(returned) => Some(Owner::Advertiser(returned.advertiser_id)),
         Event::LeaseClosed(closed) => Some(Owner::Advertiser(closed.advertiser_id)),
+        Event::Reversal(reversal) => Some(Owner::Advertiser(reversal.advertiser_id)),
         Event::Beacon(beacon) => Some(match beacon.impression_id {
             ImpressionId::Leased { .. } => Owner::Advertiser(beacon.advertiser_id),
             ImpressionId::Unleased { .. } => Owner::Unpaid,

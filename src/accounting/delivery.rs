@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{LineItemId, Micros, WallMs};
+use crate::model::{InvalidTraffic, LineItemId, Micros, WallMs};
 
 /// Why a heard ad was not charged. The order is precedence: when copies of one beacon differ, the first reason of this list holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,7 +14,7 @@ pub enum UnbilledReason {
     House,
     /// A preview: never billed.
     Preview,
-    /// The token's price model is not billed by the impression.
+    /// The token's price model is another than the lease's.
     PriceModel,
     /// The price is negative.
     BadPrice,
@@ -24,17 +24,50 @@ pub enum UnbilledReason {
     OrdinalOutOfRange,
     /// No such lease is known.
     UnknownLease,
+    /// Invalid traffic: a known robot.
+    Robot,
+    /// Invalid traffic: sent from a data centre.
+    DataCentre,
+    /// Invalid traffic: more than a person can do.
+    ImpossibleActivity,
+    /// Invalid traffic: too much of one listener.
+    ListenerRate,
+    /// Invalid traffic: too much of one address.
+    AddressRate,
+    /// Invalid traffic: said so later; what was charged was reversed.
+    Reported,
+    /// Reported sooner than the ad can have played so far.
+    TooSoon,
+    /// The player itself says that less was played than the event needs.
+    NotPlayed,
     /// The lease's amount was used up by other ordinals.
     OverLease,
+    /// A click that some budget had no room for at that moment.
+    NoBudget,
     /// Received after the lease was closed.
     LeaseClosed,
     /// Received after the token's `billable_until`.
     Late,
+    /// A completion or a click, and nothing says so far that the ad began.
+    NoStart,
+}
+
+impl From<InvalidTraffic> for UnbilledReason {
+    fn from(invalid: InvalidTraffic) -> Self {
+        match invalid {
+            InvalidTraffic::Robot => Self::Robot,
+            InvalidTraffic::DataCentre => Self::DataCentre,
+            InvalidTraffic::ImpossibleActivity => Self::ImpossibleActivity,
+            InvalidTraffic::ListenerRate => Self::ListenerRate,
+            InvalidTraffic::AddressRate => Self::AddressRate,
+            InvalidTraffic::Reported => Self::Reported,
+        }
+    }
 }
 
 impl UnbilledReason {
     /// Every reason, in order of precedence.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 20] = [
         Self::House,
         Self::Preview,
         Self::PriceModel,
@@ -42,9 +75,19 @@ impl UnbilledReason {
         Self::LeaseMismatch,
         Self::OrdinalOutOfRange,
         Self::UnknownLease,
+        Self::Robot,
+        Self::DataCentre,
+        Self::ImpossibleActivity,
+        Self::ListenerRate,
+        Self::AddressRate,
+        Self::Reported,
+        Self::TooSoon,
+        Self::NotPlayed,
         Self::OverLease,
+        Self::NoBudget,
         Self::LeaseClosed,
         Self::Late,
+        Self::NoStart,
     ];
 
     /// Its name in reports.
@@ -61,6 +104,16 @@ impl UnbilledReason {
             Self::OverLease => "over_lease",
             Self::LeaseClosed => "lease_closed",
             Self::Late => "late_unbilled",
+            Self::Robot => "robot",
+            Self::DataCentre => "data_centre",
+            Self::ImpossibleActivity => "impossible_activity",
+            Self::ListenerRate => "listener_rate",
+            Self::AddressRate => "address_rate",
+            Self::Reported => "reported",
+            Self::TooSoon => "too_soon",
+            Self::NotPlayed => "not_played",
+            Self::NoBudget => "no_budget",
+            Self::NoStart => "no_start",
         }
     }
 
@@ -78,6 +131,16 @@ impl UnbilledReason {
             Self::OverLease => 8,
             Self::LeaseClosed => 9,
             Self::Late => 10,
+            Self::Robot => 11,
+            Self::DataCentre => 12,
+            Self::ImpossibleActivity => 13,
+            Self::ListenerRate => 14,
+            Self::AddressRate => 15,
+            Self::Reported => 16,
+            Self::TooSoon => 17,
+            Self::NotPlayed => 18,
+            Self::NoBudget => 19,
+            Self::NoStart => 20,
         }
     }
 
@@ -99,7 +162,17 @@ impl UnbilledReason {
             | Self::UnknownLease
             | Self::OverLease
             | Self::LeaseClosed
-            | Self::Late => true,
+            | Self::Late
+            | Self::Robot
+            | Self::DataCentre
+            | Self::ImpossibleActivity
+            | Self::ListenerRate
+            | Self::AddressRate
+            | Self::Reported
+            | Self::TooSoon
+            | Self::NotPlayed
+            | Self::NoBudget
+            | Self::NoStart => true,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::account::{AdvertiserAccount, LevelId};
 use super::lease::MAX_ORDINALS;
 use super::watermark::Watermark;
-use crate::events::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit};
-use crate::model::{BootId, CampaignId, LeaseId, LineItemId, Micros, NetworkId, ServerId, WallMs};
+use crate::events::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit, LimitWindow};
+use crate::model::{BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs};
 
 /// Most open leases of one line item. Each restart leaves one behind until nothing drawn from it can be billed any more (about an hour and
 /// a quarter), so this bounds restarts in that time too; a line item at the bound waits.
@@ -94,6 +94,9 @@ pub fn plan_grants(
             draw_until: terms.draw_until,
             last_billable_until: terms.last_billable_until,
             limits: limits.into_iter().map(|(_, limit)| limit).collect(),
+            price_model: PriceModel::Cpm,
+            advertiser_day: Day::utc_of(terms.granted_at),
+            line_item_day: Day::utc_of(terms.granted_at),
         });
     }
     grants
@@ -103,15 +106,30 @@ fn limits_of(account: &AdvertiserAccount, need: &LineNeed) -> [(LevelId, LevelLi
     [
         (
             LevelId::Advertiser(account.advertiser_id),
-            LevelLimit { level: BudgetLevel::Advertiser, budget: need.advertiser_budget, goal: None },
+            LevelLimit {
+                level: BudgetLevel::Advertiser,
+                window: LimitWindow::Life,
+                budget: need.advertiser_budget,
+                goal: None,
+            },
         ),
         (
             LevelId::Campaign(need.campaign_id),
-            LevelLimit { level: BudgetLevel::Campaign, budget: need.campaign_budget, goal: None },
+            LevelLimit {
+                level: BudgetLevel::Campaign,
+                window: LimitWindow::Life,
+                budget: need.campaign_budget,
+                goal: None,
+            },
         ),
         (
             LevelId::LineItem(need.line_item_id),
-            LevelLimit { level: BudgetLevel::LineItem, budget: need.line_item_budget, goal: need.goal },
+            LevelLimit {
+                level: BudgetLevel::LineItem,
+                window: LimitWindow::Life,
+                budget: need.line_item_budget,
+                goal: need.goal,
+            },
         ),
     ]
 }

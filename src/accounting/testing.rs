@@ -2,8 +2,8 @@
 
 use crate::events::{BeaconRecord, Envelope, Event, LeaseClosed, LeaseGranted};
 use crate::model::{
-    AdvertiserId, BeaconEvent, BootId, CampaignId, CreativeId, DecisionId, ImpressionId, LeaseId, LineItemId, Micros,
-    NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier, WallMs,
+    AdvertiserId, BeaconEvent, BootId, CampaignId, CreativeId, Day, DecisionId, ImpressionId, LeaseId, LineItemId,
+    Micros, NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier, WallMs,
 };
 
 pub(crate) const NETWORK: NetworkId = NetworkId::from_u128(1);
@@ -54,6 +54,9 @@ pub(crate) fn granted(n: u128, line_item: u128, amount: i64, max_ordinals: u32) 
         draw_until: T0.plus_ms(900_000),
         last_billable_until: LAST_BILLABLE_UNTIL,
         limits: Vec::new(),
+        price_model: PriceModel::Cpm,
+        advertiser_day: Day::utc_of(T0),
+        line_item_day: Day::utc_of(T0),
     });
     envelope(T0, body)
 }
@@ -103,6 +106,7 @@ pub(crate) fn beacon(lease_n: u128, ordinal: u32, line_item: u128, event: Beacon
             preview: false,
             played_ms: None,
             truncated_ip: None,
+            invalid: None,
         })),
     )
 }

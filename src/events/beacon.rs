@@ -2,8 +2,8 @@
 
 use crate::impressions::{AdTimes, TruncatedIp};
 use crate::model::{
-    AdvertiserId, AppKey, BeaconEvent, CampaignId, CreativeId, DecisionId, ImpressionId, LineItemId, Micros, NetworkId,
-    PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
+    AdvertiserId, AppKey, BeaconEvent, CampaignId, CreativeId, DecisionId, ImpressionId, InvalidTraffic, LineItemId,
+    Micros, NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
 };
 use crate::tokens::Claims;
 
@@ -56,6 +56,8 @@ pub struct BeaconRecord {
     pub played_ms: Option<u32>,
     /// Where it was sent from.
     pub truncated_ip: Option<TruncatedIp>,
+    /// Why it is invalid traffic: kept, counted, never charged. None for what looks valid.
+    pub invalid: Option<InvalidTraffic>,
 }
 
 impl BeaconRecord {
@@ -86,6 +88,7 @@ impl BeaconRecord {
             preview: claims.preview,
             played_ms,
             truncated_ip,
+            invalid: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{BeaconRecord, CatalogRecord, DecisionRecord, LeaseClosed, LeaseGranted};
+use super::{BeaconRecord, CatalogRecord, DecisionRecord, LeaseClosed, LeaseGranted, LeaseReturned, Reversal};
 use crate::catalog::EntityId;
 use crate::model::{BeaconEvent, BootId, DecisionId, ImpressionId, LeaseId, ServerId, WallMs};
 
@@ -22,6 +22,18 @@ impl EventId {
     #[must_use]
     pub fn of_lease_granted(lease_id: LeaseId) -> Self {
         Self::digest(&[b"lease-granted:", &lease_id.to_bytes()])
+    }
+
+    /// The id of a lease's return.
+    #[must_use]
+    pub fn of_lease_returned(lease_id: LeaseId) -> Self {
+        Self::digest(&[b"lease-returned:", &lease_id.to_bytes()])
+    }
+
+    /// The id of the reversal of an impression's charge.
+    #[must_use]
+    pub fn of_reversal(impression_id: ImpressionId) -> Self {
+        Self::digest(&[b"reversal:", &impression_id.to_bytes()])
     }
 
     /// The id of a lease's end.
@@ -94,8 +106,12 @@ pub struct Envelope {
 pub enum Event {
     /// Accounting gave money to a server to draw from.
     LeaseGranted(LeaseGranted),
+    /// A server gave back what it had not drawn of a lease.
+    LeaseReturned(LeaseReturned),
     /// A lease is over: nothing drawn from it can be billed any more.
     LeaseClosed(LeaseClosed),
+    /// A charge was taken back.
+    Reversal(Box<Reversal>),
     /// A player told what became of an ad, or the server gave it up (`void`).
     Beacon(Box<BeaconRecord>),
     /// An ad break was answered.
@@ -162,7 +178,7 @@ impl Event {
     #[must_use]
     pub fn stream(&self) -> Stream {
         match self {
-            Self::LeaseGranted(_) | Self::LeaseClosed(_) => Stream::Events,
+            Self::LeaseGranted(_) | Self::LeaseReturned(_) | Self::LeaseClosed(_) | Self::Reversal(_) => Stream::Events,
             Self::Beacon(beacon) if beacon.event.is_money() => Stream::Events,
             Self::Beacon(_) => Stream::Engagement,
             Self::Decision(_) => Stream::Decisions,
@@ -176,7 +192,9 @@ impl Event {
     pub fn key(&self) -> EventKey {
         match self {
             Self::LeaseGranted(lease) => EventKey::of_id(lease.advertiser_id.to_bytes()),
+            Self::LeaseReturned(lease) => EventKey::of_id(lease.advertiser_id.to_bytes()),
             Self::LeaseClosed(lease) => EventKey::of_id(lease.advertiser_id.to_bytes()),
+            Self::Reversal(reversal) => EventKey::of_id(reversal.advertiser_id.to_bytes()),
             Self::Beacon(beacon) => match beacon.impression_id {
                 ImpressionId::Leased { .. } => EventKey::of_id(beacon.advertiser_id.to_bytes()),
                 ImpressionId::Unleased { .. } => EventKey { bytes: beacon.impression_id.to_bytes(), length: 21 },
@@ -191,7 +209,9 @@ impl Event {
     pub fn id(&self) -> EventId {
         match self {
             Self::LeaseGranted(lease) => EventId::of_lease_granted(lease.lease_id),
+            Self::LeaseReturned(lease) => EventId::of_lease_returned(lease.lease_id),
             Self::LeaseClosed(lease) => EventId::of_lease_closed(lease.lease_id),
+            Self::Reversal(reversal) => EventId::of_reversal(reversal.impression_id),
             Self::Beacon(beacon) => EventId::of_beacon(beacon.impression_id, beacon.event),
             Self::Decision(decision) => EventId::of_decision(decision.decision_id),
             Self::Catalog(record) => EventId::of_revision(record.entity.id(), record.revision.number),

@@ -1,6 +1,8 @@
 //! Leases: money that accounting gives to one boot of one server to draw from.
 
-use crate::model::{AdvertiserId, BootId, CampaignId, LeaseId, LineItemId, Micros, NetworkId, ServerId, WallMs};
+use crate::model::{
+    AdvertiserId, BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs,
+};
 
 /// A lease was granted. It counts as spent at every level from here until it is closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +33,12 @@ pub struct LeaseGranted {
     pub last_billable_until: WallMs,
     /// The limits in force when it was granted, so that a recount can check them.
     pub limits: Vec<LevelLimit>,
+    /// What is paid for.
+    pub price_model: PriceModel,
+    /// The day in the advertiser's zone to which its charges belong: that of the grant. Nothing is drawn after that day.
+    pub advertiser_day: Day,
+    /// The same in the line item's zone.
+    pub line_item_day: Day,
 }
 
 /// A limit that a grant stayed within.
@@ -38,10 +46,21 @@ pub struct LeaseGranted {
 pub struct LevelLimit {
     /// Of what.
     pub level: BudgetLevel,
-    /// Most money over its whole life; none for no limit.
+    /// Over which time.
+    pub window: LimitWindow,
+    /// Most money in that time; none for no limit.
     pub budget: Option<Micros>,
-    /// Most impressions over its whole life; none for no limit.
+    /// Most impressions in that time; none for no limit.
     pub goal: Option<u64>,
+}
+
+/// The time over which a limit holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LimitWindow {
+    /// The whole life.
+    Life,
+    /// The lease's day at that level: the advertiser's for advertiser and campaign, the line item's for the line item.
+    Day,
 }
 
 /// A level at which money is limited.
@@ -53,6 +72,32 @@ pub enum BudgetLevel {
     Campaign,
     /// The lease's line item.
     LineItem,
+}
+
+/// A server gave back what it had not drawn of a lease, and draws no more from it. What was drawn counts as spent until it settles or the
+/// lease is closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseReturned {
+    /// The lease.
+    pub lease_id: LeaseId,
+    /// The server that held it.
+    pub server_id: ServerId,
+    /// The run of that server.
+    pub boot_id: BootId,
+    /// The tenant.
+    pub network_id: NetworkId,
+    /// Whose money it is.
+    pub advertiser_id: AdvertiserId,
+    /// The campaign.
+    pub campaign_id: CampaignId,
+    /// The line item that it is for.
+    pub line_item_id: LineItemId,
+    /// Money that was drawn and may yet be charged; never less than it was.
+    pub drawn: Micros,
+    /// Draws that were made; their ordinals are below it.
+    pub drawn_count: u32,
+    /// When it was given back.
+    pub returned_at: WallMs,
 }
 
 /// A lease is over. What was not settled went back.

@@ -12,6 +12,7 @@ mod decision;
 mod envelope;
 mod error;
 mod lease;
+mod reversal;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
@@ -25,7 +26,8 @@ pub use catalog::{CatalogRecord, Revision, RevisionAction};
 pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
-pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit};
+pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LeaseReturned, LevelLimit, LimitWindow};
+pub use reversal::Reversal;
 
 /// Version of the schemas that this code writes. Readers go by fields, not by it; it says which writer a record came from.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -6,10 +6,10 @@ use crate::impressions::TruncatedIp;
 use crate::model::{
     Advertiser, AdvertiserId, ApiKeyId, App, AppKey, Approval, AudioFormat, Avoidance, BeaconEvent, BootId,
     BreakPosition, BreakSpec, Budget, Campaign, CampaignId, CapScope, CapWindow, ConsentScope, Coordinates, Creative,
-    CreativeChoice, CreativeId, DecisionId, Exposure, ExposureState, Facts, Flight, FrequencyCap, Goal, ImpressionId,
-    LeaseId, LineItem, LineItemId, Micros, MonotonicMs, Network, NetworkId, Now, PacingMode, Placement, PlacementKey,
-    Platform, Preview, PriceModel, Pricing, Pseudonym, Rendition, RequestId, ServerId, ShareOfVoice, Status,
-    Strictness, Subscription, Tier, Tracker, WallMs, Zone,
+    CreativeChoice, CreativeId, Day, DecisionId, Exposure, ExposureState, Facts, Flight, FrequencyCap, Goal,
+    ImpressionId, InvalidTraffic, LeaseId, LineItem, LineItemId, Micros, MonotonicMs, Network, NetworkId, Now,
+    PacingMode, Placement, PlacementKey, Platform, Preview, PriceModel, Pricing, Pseudonym, Rendition, RequestId,
+    ServerId, ShareOfVoice, Status, Strictness, Subscription, Tier, Tracker, WallMs, Zone,
 };
 use crate::targeting::{
     AgeRange, Attribute, Circle, DaypartZone, Expression, Predicate, Version, VersionOf, VersionRange,
@@ -24,7 +24,10 @@ const AT: WallMs = WallMs(1_790_000_000_123);
 pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
     let mut samples = vec![
         ("lease_granted", envelope(Event::LeaseGranted(granted()))),
+        ("lease_returned", envelope(Event::LeaseReturned(returned()))),
         ("lease_closed", envelope(Event::LeaseClosed(closed()))),
+        ("reversal", envelope(Event::Reversal(Box::new(reversal())))),
+        ("beacon_invalid", envelope(Event::Beacon(Box::new(invalid_beacon())))),
         ("beacon_paid", envelope(Event::Beacon(Box::new(paid_beacon())))),
         ("beacon_house", envelope(Event::Beacon(Box::new(house_beacon())))),
         ("decision", envelope(Event::Decision(Box::new(decision())))),
@@ -90,11 +93,55 @@ pub(crate) fn granted() -> LeaseGranted {
         draw_until: AT.plus_ms(900_000),
         last_billable_until: AT.plus_ms(4_500_000),
         limits: vec![
-            LevelLimit { level: BudgetLevel::Advertiser, budget: None, goal: None },
-            LevelLimit { level: BudgetLevel::Campaign, budget: Some(Micros(900_000_000)), goal: None },
-            LevelLimit { level: BudgetLevel::LineItem, budget: Some(Micros(450_000_000)), goal: Some(100_000) },
+            limit(BudgetLevel::Advertiser, LimitWindow::Life, None, None),
+            limit(BudgetLevel::Campaign, LimitWindow::Life, Some(900_000_000), None),
+            limit(BudgetLevel::LineItem, LimitWindow::Life, Some(450_000_000), Some(100_000)),
+            limit(BudgetLevel::LineItem, LimitWindow::Day, Some(45_000_000), Some(10_000)),
         ],
+        price_model: PriceModel::Cpm,
+        advertiser_day: Day(20_717),
+        line_item_day: Day(20_718),
     }
+}
+
+fn limit(level: BudgetLevel, window: LimitWindow, budget: Option<i64>, goal: Option<u64>) -> LevelLimit {
+    LevelLimit { level, window, budget: budget.map(Micros), goal }
+}
+
+fn returned() -> LeaseReturned {
+    LeaseReturned {
+        lease_id: LeaseId::from_u128(ID + 7),
+        server_id: ServerId::from_u128(ID + 100),
+        boot_id: BootId::from_u128(ID + 101),
+        network_id: NetworkId::from_u128(ID + 1),
+        advertiser_id: AdvertiserId::from_u128(ID + 2),
+        campaign_id: CampaignId::from_u128(ID + 3),
+        line_item_id: LineItemId::from_u128(ID + 4),
+        drawn: Micros(4_005_000),
+        drawn_count: 890,
+        returned_at: AT.plus_ms(900_000),
+    }
+}
+
+fn reversal() -> Reversal {
+    let beacon = paid_beacon();
+    Reversal {
+        impression_id: beacon.impression_id,
+        event: BeaconEvent::Impression,
+        network_id: beacon.network_id,
+        advertiser_id: beacon.advertiser_id,
+        campaign_id: beacon.campaign_id,
+        line_item_id: beacon.line_item_id,
+        price: beacon.price,
+        reason: InvalidTraffic::Reported,
+        decided_at: beacon.decided_at,
+        reversed_at: AT.plus_ms(86_400_000),
+        advertiser_day: Day(20_718),
+    }
+}
+
+fn invalid_beacon() -> BeaconRecord {
+    BeaconRecord { invalid: Some(InvalidTraffic::DataCentre), ..paid_beacon() }
 }
 
 fn closed() -> LeaseClosed {
@@ -136,6 +183,7 @@ pub(crate) fn paid_beacon() -> BeaconRecord {
         preview: false,
         played_ms: Some(2_000),
         truncated_ip: TruncatedIp::from_bytes(&[192, 0, 2]),
+        invalid: None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::catalog::{MAX_EXPRESSION_DEPTH, decode_entity, decode_record, encode_
 use super::wire::proto;
 use super::*;
 use crate::catalog::Entity;
-use crate::model::{BeaconEvent, ImpressionId, LeaseId};
+use crate::model::{BeaconEvent, Day, ImpressionId, LeaseId, PriceModel};
 use crate::targeting::{Attribute, Expression, Predicate};
 
 fn golden(name: &str) -> PathBuf {
@@ -34,6 +34,18 @@ fn events_of_version_1_are_read_and_written_alike() {
         let kept = std::fs::read(golden(&file)).expect("just compared");
         assert_eq!(decode(&kept), Ok(envelope), "{name}");
     }
+}
+
+/// A grant as the first version wrote it, without price model, days and windows: it was CPM, its day that of UTC, its limits for life.
+#[test]
+fn the_oldest_grants_stay_readable() {
+    let kept = std::fs::read(golden("events/lease_granted_oldest.bin")).expect("a golden file");
+    let Ok(Envelope { body: Event::LeaseGranted(granted), .. }) = decode(&kept) else { panic!("a grant") };
+    assert_eq!(granted.price_model, PriceModel::Cpm);
+    assert_eq!(granted.advertiser_day, Day::utc_of(granted.granted_at));
+    assert_eq!(granted.line_item_day, granted.advertiser_day);
+    assert_eq!(granted.limits.len(), 3);
+    assert!(granted.limits.iter().all(|limit| limit.window == LimitWindow::Life));
 }
 
 #[test]

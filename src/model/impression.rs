@@ -160,6 +160,55 @@ impl BeaconEvent {
     }
 }
 
+/// Why what a player reported is invalid traffic, in the order in which the rules are tried. It is kept and counted, and never charged (MRC:
+/// general invalid traffic).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum InvalidTraffic {
+    /// A known robot, by its user agent.
+    Robot,
+    /// Sent from a data centre.
+    DataCentre,
+    /// More than a person can do.
+    ImpossibleActivity,
+    /// Too much of one listener.
+    ListenerRate,
+    /// Too much of one address.
+    AddressRate,
+    /// Said so later by an operator or by who measures for them; the charge is reversed.
+    Reported,
+}
+
+impl InvalidTraffic {
+    /// Every reason, in the order of the rules.
+    pub const ALL: [Self; 6] = [
+        Self::Robot,
+        Self::DataCentre,
+        Self::ImpossibleActivity,
+        Self::ListenerRate,
+        Self::AddressRate,
+        Self::Reported,
+    ];
+
+    /// Its name in reports and metrics; never changes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Robot => "robot",
+            Self::DataCentre => "data_centre",
+            Self::ImpossibleActivity => "impossible_activity",
+            Self::ListenerRate => "listener_rate",
+            Self::AddressRate => "address_rate",
+            Self::Reported => "reported",
+        }
+    }
+
+    /// The reason of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

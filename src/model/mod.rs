@@ -28,7 +28,7 @@ pub use ids::{
     AdvertiserId, ApiKeyId, BootId, CampaignId, CreativeId, DecisionId, IdError, LeaseId, LineItemId, NetworkId,
     ServerId,
 };
-pub use impression::{BeaconEvent, ImpressionId};
+pub use impression::{BeaconEvent, ImpressionId, InvalidTraffic};
 pub use line_item::{
     Avoidance, Budget, CreativeChoice, Flight, Goal, LineItem, PacingMode, PriceModel, Pricing, ShareOfVoice, Tier,
     Tracker,
@@ -36,4 +36,4 @@ pub use line_item::{
 pub use listener::{Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Pseudonym};
 pub use money::{MICROS_PER_UNIT, Micros, MoneyOverflow};
 pub use platform::Platform;
-pub use time::{MonotonicMs, Now, UnknownZone, WallMs, Zone};
+pub use time::{Day, MonotonicMs, Now, UnknownZone, WallMs, Zone};

@@ -64,6 +64,8 @@ pub(super) fn doubled(records: &[AuditRecord], report: &mut AuditReport) {
                 }
                 crate::events::Event::LeaseGranted(grant) => format!("grant of lease {} twice", grant.lease_id),
                 crate::events::Event::LeaseClosed(close) => format!("close of lease {} twice", close.lease_id),
+                crate::events::Event::LeaseReturned(lease) => format!("return of lease {} twice", lease.lease_id),
+                crate::events::Event::Reversal(reversal) => format!("reversal of {} twice", reversal.impression_id),
                 crate::events::Event::Decision(_) | crate::events::Event::Catalog(_) => "an event twice".to_owned(),
             });
             report.differs("record_not_doubled", place, "each record once", what);

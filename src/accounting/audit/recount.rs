@@ -85,7 +85,7 @@ pub(super) fn recount(records: &[AuditRecord], report: &mut AuditReport) -> Reco
                 let said = Said { position, received_at: envelope.received_at, beacon };
                 impressions.entry(beacon.impression_id).or_default().push(said);
             }
-            Event::Decision(_) | Event::Catalog(_) => {}
+            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => {}
         }
     }
     one_token_each(&impressions, &counted, report);
@@ -332,6 +332,8 @@ fn limits(counted: &Recount, records: &[AuditRecord], report: &mut AuditReport) 
             Event::LeaseGranted(_)
             | Event::LeaseClosed(_)
             | Event::Beacon(_)
+            | Event::LeaseReturned(_)
+            | Event::Reversal(_)
             | Event::Decision(_)
             | Event::Catalog(_) => {}
         }

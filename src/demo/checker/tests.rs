@@ -4,8 +4,8 @@ use super::*;
 use crate::demo::evidence::{AdSeen, BreakSeen};
 use crate::events::{BeaconRecord, Event, LeaseClosed, LeaseGranted};
 use crate::model::{
-    App, AppKey, BeaconEvent, BootId, DecisionId, FrequencyCap, ImpressionId, LeaseId, LineItem, LineItemId, Micros,
-    Network, NetworkId, Placement, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier, WallMs,
+    App, AppKey, BeaconEvent, BootId, Day, DecisionId, FrequencyCap, ImpressionId, LeaseId, LineItem, LineItemId,
+    Micros, Network, NetworkId, Placement, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier, WallMs,
 };
 use crate::model::{CapScope, CapWindow, Strictness};
 use crate::workload::world::World;
@@ -166,6 +166,9 @@ fn granted(item: &LineItem, lease_id: LeaseId, price: Micros) -> Event {
         draw_until: START.plus_ms(900_000),
         last_billable_until: START.plus_ms(10_000_000),
         limits: Vec::new(),
+        price_model: PriceModel::Cpm,
+        advertiser_day: Day::utc_of(START),
+        line_item_day: Day::utc_of(START),
     })
 }
 
@@ -215,6 +218,7 @@ fn beacon(
         preview: false,
         played_ms: None,
         truncated_ip: None,
+        invalid: None,
     }
 }
 

@@ -6,8 +6,8 @@ use super::read::{Read, app, id, impression, impression_to_wire, invalid, micros
 use crate::events::{BeaconRecord, EventError};
 use crate::impressions::TruncatedIp;
 use crate::model::{
-    AdvertiserId, BeaconEvent, CampaignId, CreativeId, DecisionId, LineItemId, NetworkId, Platform, PriceModel,
-    Pseudonym, Tier,
+    AdvertiserId, BeaconEvent, CampaignId, CreativeId, DecisionId, InvalidTraffic, LineItemId, NetworkId, Platform,
+    PriceModel, Pseudonym, Tier,
 };
 
 pub(super) fn to_wire(beacon: &BeaconRecord) -> proto::BeaconRecord {
@@ -35,6 +35,7 @@ pub(super) fn to_wire(beacon: &BeaconRecord) -> proto::BeaconRecord {
         preview: beacon.preview,
         played_ms: beacon.played_ms,
         truncated_ip: beacon.truncated_ip.map(|address| address.as_bytes().to_vec()),
+        invalid: beacon.invalid.map_or(0, Code::code),
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn from_wire(wire: proto::BeaconRecord) -> Read<BeaconRecord> {
         preview: wire.preview,
         played_ms: wire.played_ms,
         truncated_ip: wire.truncated_ip.map(|bytes| truncated_ip(&bytes)).transpose()?,
+        invalid: (wire.invalid != 0).then(|| InvalidTraffic::of("beacon.invalid", wire.invalid)).transpose()?,
     })
 }
 

@@ -5,7 +5,8 @@ use super::proto;
 use super::read::Read;
 use crate::events::{BudgetLevel, EventError, RevisionAction};
 use crate::model::{
-    Approval, AudioFormat, BeaconEvent, BreakPosition, CapScope, ConsentScope, PriceModel, Status, Strictness, Tier,
+    Approval, AudioFormat, BeaconEvent, BreakPosition, CapScope, ConsentScope, InvalidTraffic, PriceModel, Status,
+    Strictness, Tier,
 };
 use crate::targeting::{Attribute, DaypartZone, VersionOf};
 
@@ -46,6 +47,10 @@ codes! {
     }
     Tier as Tier { Sponsorship => Sponsorship, Guaranteed => Guaranteed, Auction => Auction, House => House }
     PriceModel as PriceModel { Cpm => Cpm, Cpcl => Cpcl, Cpc => Cpc, Flat => Flat }
+    InvalidTraffic as InvalidTraffic {
+        Robot => Robot, DataCentre => DataCentre, ImpossibleActivity => ImpossibleActivity,
+        ListenerRate => ListenerRate, AddressRate => AddressRate, Reported => Reported,
+    }
     AudioFormat as AudioFormat { Mp3 => Mp3, OggVorbis => OggVorbis, Aac => Aac, Wav => Wav }
     BudgetLevel as BudgetLevel { Advertiser => Advertiser, Campaign => Campaign, LineItem => LineItem }
     RevisionAction as RevisionAction { Created => Created, Changed => Changed, Archived => Archived }

@@ -2,7 +2,7 @@
 
 use super::proto::{self, envelope::Body};
 use super::read::{Read, id, wall};
-use super::{beacon, catalog, decision, lease};
+use super::{beacon, catalog, decision, lease, reversal};
 use crate::events::{Envelope, Event, EventError, EventId, SCHEMA_VERSION, TraceId};
 use crate::model::{BootId, ServerId};
 
@@ -17,7 +17,9 @@ pub(in crate::events) fn envelope_to_wire(envelope: &Envelope) -> proto::Envelop
         schema_version: SCHEMA_VERSION,
         body: Some(match &envelope.body {
             Event::LeaseGranted(granted) => Body::LeaseGranted(lease::granted_to_wire(granted)),
+            Event::LeaseReturned(returned) => Body::LeaseReturned(lease::returned_to_wire(returned)),
             Event::LeaseClosed(closed) => Body::LeaseClosed(lease::closed_to_wire(closed)),
+            Event::Reversal(record) => Body::Reversal(reversal::to_wire(record)),
             Event::Beacon(record) => Body::Beacon(beacon::to_wire(record)),
             Event::Decision(record) => Body::Decision(decision::to_wire(record)),
             Event::Catalog(record) => Body::Catalog(catalog::record_to_wire(record)),
@@ -39,7 +41,9 @@ pub(in crate::events) fn envelope_from_wire(wire: proto::Envelope) -> Read<Envel
         trace_id: trace_id.map(TraceId),
         body: match wire.body.ok_or(EventError::UnknownKind { field: "envelope.body" })? {
             Body::LeaseGranted(granted) => Event::LeaseGranted(lease::granted_from_wire(granted)?),
+            Body::LeaseReturned(returned) => Event::LeaseReturned(lease::returned_from_wire(&returned)?),
             Body::LeaseClosed(closed) => Event::LeaseClosed(lease::closed_from_wire(&closed)?),
+            Body::Reversal(record) => Event::Reversal(Box::new(reversal::from_wire(record)?)),
             Body::Beacon(record) => Event::Beacon(Box::new(beacon::from_wire(record)?)),
             Body::Decision(record) => Event::Decision(Box::new(decision::from_wire(record)?)),
             Body::Catalog(record) => Event::Catalog(Box::new(catalog::record_from_wire(record)?)),

@@ -11,6 +11,7 @@ mod facts;
 mod lease;
 mod line_item;
 mod read;
+mod reversal;
 
 pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
 pub(super) use envelope::{envelope_from_wire, envelope_to_wire};

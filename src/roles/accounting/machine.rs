@@ -229,7 +229,14 @@ impl AccountingMachine {
             (Event::LeaseClosed(closed), _) => {
                 self.closing.remove(&closed.lease_id);
             }
-            (Event::Beacon(_) | Event::Decision(_) | Event::Catalog(_), _) => {}
+            (
+                Event::Beacon(_)
+                | Event::LeaseReturned(_)
+                | Event::Reversal(_)
+                | Event::Decision(_)
+                | Event::Catalog(_),
+                _,
+            ) => {}
         }
     }
 
@@ -242,7 +249,7 @@ impl AccountingMachine {
                 ImpressionId::Leased { lease_id, .. } => lease_id,
                 ImpressionId::Unleased { .. } => return,
             },
-            Event::Decision(_) | Event::Catalog(_) => return,
+            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => return,
         };
         let Some(lease) = self.book.accounts.get(&advertiser_id).and_then(|account| account.leases.get(&lease_id))
         else {

@@ -64,7 +64,11 @@ fn crashes_and_budget_changes_leave_books_that_a_recount_and_a_replay_agree_with
             match event {
                 Event::LeaseGranted(granted) => drop(boots.insert(granted.boot_id)),
                 Event::LeaseClosed(_) => closed += 1,
-                Event::Beacon(_) | Event::Decision(_) | Event::Catalog(_) => {}
+                Event::Beacon(_)
+                | Event::LeaseReturned(_)
+                | Event::Reversal(_)
+                | Event::Decision(_)
+                | Event::Catalog(_) => {}
             }
         }
         drop(sim);
