@@ -2,18 +2,30 @@
 //!
 //! The state changes only by applying records of the event log, in the log's order. Which records may permute without changing the
 //! result is INV-14: the beacons of an advertiser among each other, duplicated at will, after the `LeaseGranted` and before the
-//! `LeaseClosed` of their lease. An impression wins over a void of the same ordinal, whichever comes first: a void marks the ordinal, and
-//! its money goes back to the levels only when the lease closes, when no impression can come any more that would be billed. (Had a void
-//! freed the money at once, an impression after it could be charged only by breaking the budget or by depending on the order.)
+//! `LeaseClosed` of their lease, and around its `LeaseReturned`. An impression wins over a void of the same ordinal, whichever comes first: a
+//! void marks the ordinal, and its money goes back to the levels only when the lease closes, when no impression can come any more that would be
+//! billed. (Had a void freed the money at once, an impression after it could be charged only by breaking the budget or by depending on the
+//! order.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::delivery::{DeliveryChanges, UnbilledReason};
-use super::lease::{Grant, Lease, MAX_ORDINALS};
+use super::delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason};
+use super::lease::{Grant, Lease, MAX_ORDINALS, Returned};
 use super::loose::LooseSet;
 use super::settle;
-use crate::events::{Envelope, Event, LeaseClosed, LeaseGranted};
-use crate::model::{AdvertiserId, CampaignId, LeaseId, LineItemId, Micros};
+use crate::events::{BudgetLevel, Envelope, Event, LeaseClosed, LeaseGranted, LeaseReturned, LimitWindow, Reversal};
+use crate::model::{AdvertiserId, BeaconEvent, CampaignId, Day, ImpressionId, LeaseId, LineItemId, Micros, WallMs};
+
+/// How long after the decision of its ad a charge may be reversed, in milliseconds (7 days: what a measurement vendor takes for its verdict).
+pub const REVERSIBLE_MS: i64 = 7 * 86_400_000;
+
+/// How long after the decision of its ad a reversal is remembered, in milliseconds: a day longer than another may come, so that a second one of
+/// the same impression is told apart whatever waited in between.
+pub const REVERSAL_KEPT_MS: i64 = REVERSIBLE_MS + 86_400_000;
+
+/// How long after its end a day's balances are kept in memory and among the rows, in milliseconds (two days): longer than any token of that
+/// day can be billed by default; a day with open leases is kept until they are closed.
+const DAY_KEPT_MS: i64 = 3 * 86_400_000;
 
 /// A level at which money is limited. Every lease counts at one of each kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -24,19 +36,58 @@ pub enum LevelId {
     Campaign(CampaignId),
     /// One line item.
     LineItem(LineItemId),
+    /// An advertiser on one day of its zone.
+    AdvertiserDay(AdvertiserId, Day),
+    /// A campaign on one day of its advertiser's zone.
+    CampaignDay(CampaignId, Day),
+    /// A line item on one day of its own zone.
+    LineItemDay(LineItemId, Day),
+}
+
+impl LevelId {
+    /// The day, of a level that is one.
+    #[must_use]
+    pub const fn day(self) -> Option<Day> {
+        match self {
+            Self::Advertiser(_) | Self::Campaign(_) | Self::LineItem(_) => None,
+            Self::AdvertiserDay(_, day) | Self::CampaignDay(_, day) | Self::LineItemDay(_, day) => Some(day),
+        }
+    }
+
+    /// What a grant's limits call it.
+    #[must_use]
+    pub const fn limit(self) -> (BudgetLevel, LimitWindow) {
+        match self {
+            Self::Advertiser(_) => (BudgetLevel::Advertiser, LimitWindow::Life),
+            Self::Campaign(_) => (BudgetLevel::Campaign, LimitWindow::Life),
+            Self::LineItem(_) => (BudgetLevel::LineItem, LimitWindow::Life),
+            Self::AdvertiserDay(..) => (BudgetLevel::Advertiser, LimitWindow::Day),
+            Self::CampaignDay(..) => (BudgetLevel::Campaign, LimitWindow::Day),
+            Self::LineItemDay(..) => (BudgetLevel::LineItem, LimitWindow::Day),
+        }
+    }
+
+    /// Whether nothing can change there any more at log time `log_time`, so that a level without open leases may be forgotten. The day's zone is not
+    /// known here: no zone is more than a day away from UTC.
+    #[must_use]
+    pub fn is_over(self, log_time: WallMs) -> bool {
+        self.day().is_some_and(|day| log_time.since(WallMs((i64::from(day.0) + 1) * 86_400_000)) > DAY_KEPT_MS)
+    }
 }
 
 /// The money of one level. `available` = budget − settled − open, where the level has a budget.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Balance {
-    /// What was billed.
+    /// What was billed, less what was reversed.
     pub settled: Micros,
-    /// How many impressions were billed.
+    /// How many impressions count as delivered.
     pub settled_count: u64,
     /// The unsettled part of open leases: counts as spent.
     pub open: Micros,
     /// The impressions that open leases may still settle.
     pub open_count: u64,
+    /// The budget as the newest grant here says; what a click is judged by, which draws nothing beforehand.
+    pub budget: Option<Micros>,
 }
 
 impl Balance {
@@ -51,6 +102,12 @@ impl Balance {
     pub const fn committed_count(&self) -> u64 {
         self.settled_count.saturating_add(self.open_count)
     }
+
+    /// Whether the budget has room for so much more.
+    #[must_use]
+    pub fn has_room(&self, price: Micros) -> bool {
+        self.committed().plus(price).is_ok_and(|sum| self.budget.is_none_or(|budget| sum <= budget))
+    }
 }
 
 /// What a record did.
@@ -58,8 +115,17 @@ impl Balance {
 pub enum Outcome {
     /// A lease was opened.
     Granted(LeaseId),
+    /// What had not been drawn of a lease went back.
+    Returned(LeaseId),
     /// A lease was closed, and its unsettled part given back.
     Closed(LeaseId),
+    /// A charge was taken back.
+    Reversed {
+        /// Of which impression.
+        impression_id: ImpressionId,
+        /// What had been charged.
+        price: Micros,
+    },
     /// An impression was billed.
     Settled {
         /// The lease.
@@ -86,8 +152,12 @@ pub enum IgnoredReason {
     NotMoney,
     /// A second grant of one lease id, or one that cannot hold (negative amount, too many ordinals, sum out of range).
     BadGrant,
-    /// The close of a lease that is unknown or closed.
+    /// The return or close of a lease that is unknown or closed.
     UnknownLease,
+    /// A return by another server than the lease's, of more than was granted, or of something that was heard.
+    BadReturn,
+    /// A reversal of what was never charged, at another price, or that can't hold.
+    NotCharged,
     /// So late that whether it is a repeat is no more known.
     TooLate,
     /// The set of impressions without a lease is full.
@@ -102,6 +172,8 @@ impl IgnoredReason {
             Self::NotMoney => "not_money",
             Self::BadGrant => "bad_grant",
             Self::UnknownLease => "unknown_lease",
+            Self::BadReturn => "bad_return",
+            Self::NotCharged => "not_charged",
             Self::TooLate => "too_late",
             Self::TooManyLoose => "too_many_loose",
         }
@@ -128,19 +200,27 @@ impl Effects {
 pub struct AdvertiserAccount {
     /// Whose it is.
     pub advertiser_id: AdvertiserId,
-    /// Balances of the advertiser, its campaigns and its line items.
+    /// Balances of the advertiser, its campaigns and its line items, over their lives and on single days.
     pub levels: BTreeMap<LevelId, Balance>,
     /// Open leases, and closed ones that are still remembered.
     pub leases: BTreeMap<LeaseId, Lease>,
     /// Impressions that no lease of this account covers.
     pub loose: LooseSet,
+    /// Charges that were taken back, as long as a second reversal may come.
+    pub reversed: BTreeMap<ImpressionId, Reversal>,
 }
 
 impl AdvertiserAccount {
     /// An account in which nothing has happened.
     #[must_use]
     pub fn new(advertiser_id: AdvertiserId) -> Self {
-        Self { advertiser_id, levels: BTreeMap::new(), leases: BTreeMap::new(), loose: LooseSet::default() }
+        Self {
+            advertiser_id,
+            levels: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            loose: LooseSet::default(),
+            reversed: BTreeMap::new(),
+        }
     }
 
     /// The balance of a level; zero when nothing happened there.
@@ -175,10 +255,17 @@ impl AdvertiserAccount {
     }
 }
 
-/// The three levels at which a lease counts.
+/// The levels at which a lease counts: advertiser, campaign and line item, over their lives and on the lease's days.
 #[must_use]
-pub fn levels_of(advertiser_id: AdvertiserId, grant: &Grant) -> [LevelId; 3] {
-    [LevelId::Advertiser(advertiser_id), LevelId::Campaign(grant.campaign_id), LevelId::LineItem(grant.line_item_id)]
+pub fn levels_of(advertiser_id: AdvertiserId, grant: &Grant) -> [LevelId; 6] {
+    [
+        LevelId::Advertiser(advertiser_id),
+        LevelId::Campaign(grant.campaign_id),
+        LevelId::LineItem(grant.line_item_id),
+        LevelId::AdvertiserDay(advertiser_id, grant.advertiser_day),
+        LevelId::CampaignDay(grant.campaign_id, grant.advertiser_day),
+        LevelId::LineItemDay(grant.line_item_id, grant.line_item_day),
+    ]
 }
 
 /// Applies one record to the account that it belongs to. Deterministic: same account and record, same account and effects. Never
@@ -186,28 +273,16 @@ pub fn levels_of(advertiser_id: AdvertiserId, grant: &Grant) -> [LevelId; 3] {
 pub fn apply(account: &mut AdvertiserAccount, envelope: &Envelope) -> Effects {
     match &envelope.body {
         Event::LeaseGranted(granted) => open_lease(account, granted),
+        Event::LeaseReturned(returned) => return_lease(account, returned),
         Event::LeaseClosed(closed) => close_lease(account, closed),
         Event::Beacon(beacon) => settle::apply_beacon(account, beacon, envelope.received_at),
-        Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => {
-            Effects::of(Outcome::Ignored(IgnoredReason::NotMoney))
-        }
+        Event::Reversal(reversal) => reverse(account, reversal),
+        Event::Decision(_) | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
     }
 }
 
 fn open_lease(account: &mut AdvertiserAccount, granted: &LeaseGranted) -> Effects {
-    let grant = Grant {
-        lease_id: granted.lease_id,
-        server_id: granted.server_id,
-        boot_id: granted.boot_id,
-        network_id: granted.network_id,
-        campaign_id: granted.campaign_id,
-        line_item_id: granted.line_item_id,
-        amount: granted.amount,
-        max_ordinals: granted.max_ordinals,
-        granted_at: granted.granted_at,
-        draw_until: granted.draw_until,
-        last_billable_until: granted.last_billable_until,
-    };
+    let grant = Grant::of(granted);
     let levels = levels_of(account.advertiser_id, &grant);
     // A sum that leaves the range at one level leaves it at none: all levels are looked at before one is changed.
     let fits = levels.iter().all(|level| account.balance(*level).committed().plus(grant.amount).is_ok());
@@ -219,10 +294,38 @@ fn open_lease(account: &mut AdvertiserAccount, granted: &LeaseGranted) -> Effect
         let balance = account.levels.entry(level).or_default();
         balance.open = balance.open.plus(grant.amount).expect("looked at above");
         balance.open_count += u64::from(grant.max_ordinals);
+        balance.budget = budget_of(granted, level);
     }
     let lease_id = grant.lease_id;
     account.leases.insert(lease_id, Lease::open(grant));
     Effects::of(Outcome::Granted(lease_id))
+}
+
+/// The budget that a grant names for a level.
+#[must_use]
+pub fn budget_of(granted: &LeaseGranted, level: LevelId) -> Option<Micros> {
+    granted.limits.iter().find(|limit| (limit.level, limit.window) == level.limit()).and_then(|limit| limit.budget)
+}
+
+/// Gives the part back that was never drawn: from then on the lease is what was drawn of it.
+fn return_lease(account: &mut AdvertiserAccount, record: &LeaseReturned) -> Effects {
+    let Some(lease) = account.leases.get_mut(&record.lease_id).filter(|lease| lease.closed_at.is_none()) else {
+        return Effects::of(Outcome::Ignored(IgnoredReason::UnknownLease));
+    };
+    if lease.returned.is_some() {
+        return Effects::of(Outcome::Repeated);
+    }
+    let returned = Returned { drawn: record.drawn, drawn_count: record.drawn_count, at: record.returned_at };
+    let is_holder = (lease.grant.server_id, lease.grant.boot_id) == (record.server_id, record.boot_id);
+    if !is_holder || !lease.covers(&returned) {
+        return Effects::of(Outcome::Ignored(IgnoredReason::BadReturn));
+    }
+    let before = (lease.unsettled(), lease.unsettled_count());
+    lease.returned = Some(returned);
+    let after = (lease.unsettled(), lease.unsettled_count());
+    let levels = levels_of(account.advertiser_id, &lease.grant);
+    give_back(account, levels, before.0.minus(after.0).expect("less than before"), before.1 - after.1);
+    Effects::of(Outcome::Returned(record.lease_id))
 }
 
 /// Gives the unsettled part back. What the record says was settled is for readers of the log; the account goes by its own bitmap, and
@@ -233,12 +336,78 @@ fn close_lease(account: &mut AdvertiserAccount, closed: &LeaseClosed) -> Effects
     };
     let (micros, count) = (lease.unsettled(), lease.unsettled_count());
     lease.closed_at = Some(closed.closed_at);
+    // What waits for its start waits for ever: it stays unbilled.
+    lease.awaiting.clear();
     let levels = levels_of(account.advertiser_id, &lease.grant);
+    give_back(account, levels, micros, count);
+    Effects::of(Outcome::Closed(closed.lease_id))
+}
+
+/// What counted as open counts no more.
+fn give_back(account: &mut AdvertiserAccount, levels: [LevelId; 6], micros: Micros, count: u32) {
     for level in levels {
         let balance = account.levels.entry(level).or_default();
         balance.open = balance.open.minus(micros).expect("INV-4: a level holds its leases");
         balance.open_count = balance.open_count.checked_sub(u64::from(count)).expect("INV-4: a level holds its leases");
         assert!(balance.open >= Micros::ZERO, "INV-4: {level:?}: less than nothing is open");
     }
-    Effects::of(Outcome::Closed(closed.lease_id))
+}
+
+/// Takes a charge back: the levels have its money again, over their lives; its day is over. The lease keeps what it settled: the reversal
+/// is an entry of its own against it. Whether a lease that is no more remembered had charged it was judged by whoever wrote the record, from the
+/// log, and audit judges it again.
+fn reverse(account: &mut AdvertiserAccount, reversal: &Reversal) -> Effects {
+    if account.reversed.contains_key(&reversal.impression_id) {
+        return Effects::of(Outcome::Repeated);
+    }
+    if reversal.reversed_at.since(reversal.decided_at) > REVERSIBLE_MS {
+        return Effects::of(Outcome::Ignored(IgnoredReason::TooLate));
+    }
+    let levels = [
+        LevelId::Advertiser(account.advertiser_id),
+        LevelId::Campaign(reversal.campaign_id),
+        LevelId::LineItem(reversal.line_item_id),
+    ];
+    let count = u64::from(reversal.event != BeaconEvent::Click);
+    let charged = is_charged(account, reversal);
+    let holds = levels.iter().all(|level| {
+        let balance = account.balance(*level);
+        balance.settled >= reversal.price && balance.settled_count >= count
+    });
+    if !charged || !holds || reversal.price <= Micros::ZERO {
+        return Effects::of(Outcome::Ignored(IgnoredReason::NotCharged));
+    }
+    for level in levels {
+        let balance = account.levels.entry(level).or_default();
+        balance.settled = balance.settled.minus(reversal.price).expect("looked at above");
+        balance.settled_count -= count;
+    }
+    account.reversed.insert(reversal.impression_id, reversal.clone());
+    let mut totals = DeliveryTotals { billed: -1, ..DeliveryTotals::default() };
+    totals.billed_micros = Micros::ZERO.minus(reversal.price).expect("a price is not negative");
+    totals.unbilled_by(UnbilledReason::from(reversal.reason), 1);
+    let key = DeliveryKey { line_item_id: reversal.line_item_id, hour: reversal.decided_at.hour_start() };
+    let outcome = Outcome::Reversed { impression_id: reversal.impression_id, price: reversal.price };
+    Effects { outcome, delivery: DeliveryChanges::from([(key, totals)]) }
+}
+
+/// Whether the lease, as far as it is remembered, charged the impression.
+fn is_charged(account: &AdvertiserAccount, reversal: &Reversal) -> bool {
+    let ImpressionId::Leased { lease_id, ordinal } = reversal.impression_id else { return false };
+    account.leases.get(&lease_id).is_none_or(|lease| {
+        lease.settled.contains(ordinal)
+            && (lease.grant.campaign_id, lease.grant.line_item_id) == (reversal.campaign_id, reversal.line_item_id)
+    })
+}
+
+impl AdvertiserAccount {
+    /// Drops what no record can change any more at log time `log_time`: days that are over and reversals that can't come twice. (Leases and
+    /// impressions without one: see [`super::Book::forget`].)
+    pub(super) fn forget_days(&mut self, log_time: WallMs) -> Vec<LevelId> {
+        self.reversed.retain(|_, reversal| reversal.decided_at.plus_ms(REVERSAL_KEPT_MS) >= log_time);
+        let open = self.leases.values().filter(|lease| lease.closed_at.is_none());
+        let held: BTreeSet<_> = open.flat_map(|lease| levels_of(self.advertiser_id, &lease.grant)).collect();
+        let over = |level: &LevelId, _: &mut Balance| level.is_over(log_time) && !held.contains(level);
+        self.levels.extract_if(.., over).map(|(level, _)| level).collect()
+    }
 }

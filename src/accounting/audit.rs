@@ -4,6 +4,7 @@
 //! is a difference, not a shared error. Slow and in memory; nothing here is used by accounting itself.
 
 mod compare;
+mod flow;
 mod recount;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::account::{AdvertiserAccount, Effects, IgnoredReason, Outcome, apply};
+use super::account::{AdvertiserAccount, Effects, IgnoredReason, LevelId, Outcome, apply};
 use super::chain::Chain;
 use super::delivery::UnbilledReason;
 use super::lease::Lease;
@@ -48,6 +48,8 @@ pub struct Forgotten {
     pub loose: Vec<(Owner, ImpressionId)>,
     /// Closed leases, with whose they were, as they are for good.
     pub leases: Vec<(AdvertiserId, Lease)>,
+    /// Days that are over.
+    pub days: Vec<(AdvertiserId, LevelId)>,
 }
 
 impl Book {
@@ -95,6 +97,7 @@ impl Book {
             let advertiser_id = account.advertiser_id;
             let old = account.leases.extract_if(.., |_, lease| lease.is_forgotten(self.log_time));
             gone.leases.extend(old.map(|(_, lease)| (advertiser_id, lease)));
+            gone.days.extend(account.forget_days(self.log_time).into_iter().map(|level| (advertiser_id, level)));
         }
         gone
     }

@@ -6,6 +6,7 @@ use super::chain::{Chain, Seal};
 use super::delivery::DeliveryChanges;
 use super::lease::Lease;
 use super::loose::Loose;
+use crate::events::Reversal;
 use crate::model::{AdvertiserId, ImpressionId, WallMs};
 
 /// Rows that changed since the last commit, and the position of which they are the state. All or nothing.
@@ -19,12 +20,14 @@ pub struct Commit {
     pub chain: Chain,
     /// Links of the chain passed since the last commit.
     pub seals: Vec<Seal>,
-    /// Balances, whole.
-    pub balances: Vec<(AdvertiserId, LevelId, Balance)>,
+    /// Balances, whole; none to remove, for days that are over.
+    pub balances: Vec<(AdvertiserId, LevelId, Option<Balance>)>,
     /// Leases, whole.
     pub leases: Vec<(AdvertiserId, Lease)>,
     /// Leases that are no more remembered: they leave the others, and are kept as history.
     pub past: Vec<(AdvertiserId, Lease)>,
+    /// Charges taken back since the last commit.
+    pub reversals: Vec<Reversal>,
     /// Impressions without a lease, whole; none to remove.
     pub loose: Vec<(Owner, ImpressionId, Option<Loose>)>,
     /// Delivery totals: changes, to be added to what the store has.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{InvalidTraffic, LineItemId, Micros, WallMs};
 
-/// Why a heard ad was not charged. The order is precedence: when copies of one beacon differ, the first reason of this list holds.
+/// Why an ad whose billable event came was not charged. The order is precedence: when copies of one beacon differ and nothing speaks for one, the
+/// first reason of this list holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum UnbilledReason {
     /// A house ad: never billed.
@@ -150,6 +151,12 @@ impl UnbilledReason {
         Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 
+    /// Whether a copy of the beacon that nothing speaks against was judged: other copies change nothing any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::OverLease | Self::NoBudget | Self::NoStart)
+    }
+
     /// Whether the ad was sold at all: house ads and previews are expected to be unbilled.
     #[must_use]
     pub const fn is_paid(self) -> bool {
@@ -199,11 +206,12 @@ pub struct DeliveryTotals {
     pub clicks: i64,
     /// Impressions that were given up: void, not used, error.
     pub voids: i64,
-    /// Impressions that were billed.
+    /// Impressions, completed listens or clicks that were billed, less those reversed.
     pub billed: i64,
     /// What was billed.
     pub billed_micros: Micros,
-    /// Heard and not billed, by reason. `impressions` = `billed` + the sum of these. No zero entries.
+    /// Billable and not billed, by reason. `billed` + the sum of these = `impressions` where impressions are paid for, `completes` where completed
+    /// listens are, `clicks` where clicks are. No zero entries.
     pub unbilled: BTreeMap<UnbilledReason, i64>,
 }
 

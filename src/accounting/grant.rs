@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use super::account::{AdvertiserAccount, LevelId};
 use super::lease::MAX_ORDINALS;
 use super::watermark::Watermark;
-use crate::events::{BudgetLevel, LeaseClosed, LeaseGranted, LevelLimit, LimitWindow};
-use crate::model::{BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs};
+use crate::events::{LeaseClosed, LeaseGranted, LevelLimit};
+use crate::model::{
+    AdvertiserId, BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs,
+};
 
 /// Most open leases of one line item. Each restart leaves one behind until nothing drawn from it can be billed any more (about an hour and
 /// a quarter), so this bounds restarts in that time too; a line item at the bound waits.
@@ -21,18 +23,38 @@ pub struct LineNeed {
     pub campaign_id: CampaignId,
     /// The line item.
     pub line_item_id: LineItemId,
-    /// Price of an impression; at least one micro.
+    /// What is paid for.
+    pub price_model: PriceModel,
+    /// What is paid: for CPM and CPCL of each impression drawn, for CPC of each click, flat of the whole; at least one micro.
     pub price: Micros,
     /// Impressions that the next lease should cover; at least 1.
     pub impressions: u32,
-    /// Lifetime budget of the advertiser.
-    pub advertiser_budget: Option<Micros>,
-    /// Lifetime budget of the campaign.
-    pub campaign_budget: Option<Micros>,
-    /// Lifetime budget of the line item.
-    pub line_item_budget: Option<Micros>,
-    /// Impression goal of the line item.
-    pub goal: Option<u64>,
+    /// Every limit over it, each level and window at most once.
+    pub limits: Vec<LevelLimit>,
+    /// The day of the advertiser's zone.
+    pub advertiser_day: Day,
+    /// The day of the line item's zone.
+    pub line_item_day: Day,
+    /// First moment at which one of these days is over: nothing is drawn from there on.
+    pub days_end: WallMs,
+}
+
+impl LineNeed {
+    /// The levels at which a lease of it counts.
+    fn levels(&self, advertiser_id: AdvertiserId) -> [LevelId; 6] {
+        [
+            LevelId::Advertiser(advertiser_id),
+            LevelId::Campaign(self.campaign_id),
+            LevelId::LineItem(self.line_item_id),
+            LevelId::AdvertiserDay(advertiser_id, self.advertiser_day),
+            LevelId::CampaignDay(self.campaign_id, self.advertiser_day),
+            LevelId::LineItemDay(self.line_item_id, self.line_item_day),
+        ]
+    }
+
+    fn limit(&self, level: LevelId) -> Option<&LevelLimit> {
+        self.limits.iter().find(|limit| (limit.level, limit.window) == level.limit())
+    }
 }
 
 /// To whom leases are granted, and for how long.
@@ -76,62 +98,40 @@ pub fn plan_grants(
         }
         let Some((amount, ordinals)) = planned.size(need, terms.servers) else { continue };
         *open += 1;
-        let limits = limits_of(account, need);
-        for (level, limit) in limits {
-            planned.commit(level, amount, ordinals, limit);
-        }
-        grants.push(LeaseGranted {
-            lease_id: lease_id(),
-            server_id: terms.server_id,
-            boot_id: terms.boot_id,
-            network_id: need.network_id,
-            advertiser_id: account.advertiser_id,
-            campaign_id: need.campaign_id,
-            line_item_id: need.line_item_id,
-            amount,
-            max_ordinals: ordinals,
-            granted_at: terms.granted_at,
-            draw_until: terms.draw_until,
-            last_billable_until: terms.last_billable_until,
-            limits: limits.into_iter().map(|(_, limit)| limit).collect(),
-            price_model: PriceModel::Cpm,
-            advertiser_day: Day::utc_of(terms.granted_at),
-            line_item_day: Day::utc_of(terms.granted_at),
-        });
+        planned.commit(need, amount, ordinals);
+        grants.push(granted(account.advertiser_id, need, terms, lease_id(), (amount, ordinals)));
     }
     grants
 }
 
-fn limits_of(account: &AdvertiserAccount, need: &LineNeed) -> [(LevelId, LevelLimit); 3] {
-    [
-        (
-            LevelId::Advertiser(account.advertiser_id),
-            LevelLimit {
-                level: BudgetLevel::Advertiser,
-                window: LimitWindow::Life,
-                budget: need.advertiser_budget,
-                goal: None,
-            },
-        ),
-        (
-            LevelId::Campaign(need.campaign_id),
-            LevelLimit {
-                level: BudgetLevel::Campaign,
-                window: LimitWindow::Life,
-                budget: need.campaign_budget,
-                goal: None,
-            },
-        ),
-        (
-            LevelId::LineItem(need.line_item_id),
-            LevelLimit {
-                level: BudgetLevel::LineItem,
-                window: LimitWindow::Life,
-                budget: need.line_item_budget,
-                goal: need.goal,
-            },
-        ),
-    ]
+fn granted(
+    advertiser_id: AdvertiserId,
+    need: &LineNeed,
+    terms: &GrantTerms,
+    lease_id: LeaseId,
+    (amount, max_ordinals): (Micros, u32),
+) -> LeaseGranted {
+    // A lease belongs to one day of each zone, so it ends with the first of them; what it draws last may be billed as long as before.
+    let draw_until = terms.draw_until.min(need.days_end);
+    let billable_ms = terms.last_billable_until.since(terms.draw_until);
+    LeaseGranted {
+        lease_id,
+        server_id: terms.server_id,
+        boot_id: terms.boot_id,
+        network_id: need.network_id,
+        advertiser_id,
+        campaign_id: need.campaign_id,
+        line_item_id: need.line_item_id,
+        amount,
+        max_ordinals,
+        granted_at: terms.granted_at,
+        draw_until,
+        last_billable_until: draw_until.plus_ms(billable_ms),
+        limits: need.limits.clone(),
+        price_model: need.price_model,
+        advertiser_day: need.advertiser_day,
+        line_item_day: need.line_item_day,
+    }
 }
 
 /// What would count as spent at each level with the grants planned so far.
@@ -148,49 +148,90 @@ impl Planned<'_> {
         })
     }
 
+    /// Money that every level still has room for. Without a budget the range of the sum is the limit.
+    fn money_left(&self, need: &LineNeed) -> i64 {
+        let left = need.levels(self.account.advertiser_id).map(|level| {
+            let budget = need.limit(level).and_then(|limit| limit.budget).unwrap_or(Micros(i64::MAX));
+            budget.0.saturating_sub(self.committed(level).0.0)
+        });
+        left.into_iter().min().unwrap_or(0).max(0)
+    }
+
+    /// Impressions that every goal still has room for.
+    fn impressions_left(&self, need: &LineNeed) -> i64 {
+        let left = need.levels(self.account.advertiser_id).map(|level| {
+            let goal = need.limit(level).and_then(|limit| limit.goal).unwrap_or(u64::MAX);
+            i64::try_from(goal.saturating_sub(self.committed(level).1)).unwrap_or(i64::MAX)
+        });
+        left.into_iter().min().unwrap_or(0)
+    }
+
     /// Amount and ordinals of the next lease; none when some level has no room for one impression.
     fn size(&self, need: &LineNeed, servers: u32) -> Option<(Micros, u32)> {
         let price = need.price.0;
         if price <= 0 {
             return None;
         }
-        let mut pool = i64::MAX; // impressions that every level still has room for
-        for (level, limit) in limits_of(self.account, need) {
-            let (micros, count) = self.committed(level);
-            // Without a budget the range of the sum is the limit.
-            let budget = limit.budget.unwrap_or(Micros(i64::MAX));
-            pool = pool.min(budget.0.saturating_sub(micros.0) / price);
-            if let Some(goal) = limit.goal {
-                pool = pool.min(i64::try_from(goal.saturating_sub(count)).unwrap_or(i64::MAX));
-            }
-        }
+        let (money, impressions) = (self.money_left(need), self.impressions_left(need));
+        let pool = match need.price_model {
+            PriceModel::Cpm | PriceModel::Cpcl => impressions.min(money / price),
+            // Nothing is drawn beforehand; but where no budget has room for one more click, no impression is worth giving.
+            PriceModel::Cpc if money < price => 0,
+            PriceModel::Cpc | PriceModel::Flat => impressions,
+        };
         if pool < 1 {
             return None;
         }
         let share = (pool / (2 * i64::from(servers.max(1)))).max(1);
         let impressions = share.min(i64::from(need.impressions.clamp(1, MAX_ORDINALS)));
         let ordinals = u32::try_from(impressions).expect("between 1 and MAX_ORDINALS");
-        let amount = need.price.times(ordinals).expect("at most the pool's micros");
+        let amount = match need.price_model {
+            PriceModel::Cpm | PriceModel::Cpcl => need.price.times(ordinals).expect("at most the pool's micros"),
+            PriceModel::Cpc => Micros::ZERO,
+            PriceModel::Flat => self.fee(need, money)?,
+        };
         Some((amount, ordinals))
     }
 
-    fn commit(&mut self, level: LevelId, amount: Micros, ordinals: u32, limit: LevelLimit) {
-        let (micros, count) = self.committed(level);
-        let micros = micros.plus(amount).expect("within the budget or the range, by `size`");
-        let count = count.saturating_add(u64::from(ordinals));
-        assert!(limit.budget.is_none_or(|budget| micros <= budget), "INV-4: {level:?}: a grant passes the budget");
-        assert!(limit.goal.is_none_or(|goal| count <= goal), "INV-4: {level:?}: a grant passes the goal");
-        self.levels.insert(level, (micros, count));
+    /// The fee that a flat line item's next lease holds: all of it until one lease holds it or has charged it, then nothing. None when some budget
+    /// has no room for it: then it does not play.
+    fn fee(&self, need: &LineNeed, money: i64) -> Option<Micros> {
+        let (committed, _) = self.committed(LevelId::LineItem(need.line_item_id));
+        if committed > Micros::ZERO {
+            return Some(Micros::ZERO);
+        }
+        (need.price.0 <= money).then_some(need.price)
+    }
+
+    fn commit(&mut self, need: &LineNeed, amount: Micros, ordinals: u32) {
+        for level in need.levels(self.account.advertiser_id) {
+            let (micros, count) = self.committed(level);
+            let micros = micros.plus(amount).expect("within the budget or the range, by `size`");
+            let count = count.saturating_add(u64::from(ordinals));
+            // What was spent before a budget was lowered below it stays spent; nothing is added to it.
+            let limit = need.limit(level);
+            let within = |budget: Micros| micros <= budget || amount == Micros::ZERO;
+            assert!(
+                limit.and_then(|limit| limit.budget).is_none_or(within),
+                "INV-4: {level:?}: a grant passes the budget"
+            );
+            assert!(limit.and_then(|limit| limit.goal).is_none_or(|goal| count <= goal), "INV-4: {level:?}: the goal");
+            self.levels.insert(level, (micros, count));
+        }
     }
 }
 
-/// The leases of the account from which nothing can be billed any more: every record received up to their last billable moment is applied.
+/// The leases of the account from which nothing can be billed any more: every record received up to their last billable moment is applied, or all
+/// that was drawn of them is billed.
 #[must_use]
 pub fn plan_closes(account: &AdvertiserAccount, watermark: Watermark, at: WallMs) -> Vec<LeaseClosed> {
     account
         .leases
         .values()
-        .filter(|lease| lease.closed_at.is_none() && lease.grant.last_billable_until < watermark.complete_until())
+        .filter(|lease| {
+            let is_over = lease.grant.last_billable_until < watermark.complete_until() || lease.is_settled_out();
+            lease.closed_at.is_none() && is_over
+        })
         .map(|lease| LeaseClosed {
             lease_id: lease.grant.lease_id,
             network_id: lease.grant.network_id,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::delivery::UnbilledReason;
 use super::watermark::SETTLE_MARGIN_MS;
-use crate::model::{BootId, CampaignId, LeaseId, LineItemId, Micros, NetworkId, ServerId, WallMs};
+use crate::events::LeaseGranted;
+use crate::model::{BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs};
 
 /// Most ordinals in one lease: a bitmap of 8 KiB a kind. A lease that needs more is renewed sooner.
 pub const MAX_ORDINALS: u32 = 65_536;
@@ -54,6 +55,14 @@ impl Bitmap {
         fresh
     }
 
+    /// The least number that is above every ordinal in the set; 0 for the empty set.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        let Some(last) = self.bytes.last() else { return 0 };
+        let before = u32::try_from(self.bytes.len() - 1).expect("places come from a u32") * 8;
+        before + (8 - last.leading_zeros())
+    }
+
     /// How many ordinals are in the set.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -90,6 +99,46 @@ pub struct Grant {
     pub draw_until: WallMs,
     /// Nothing drawn from it is billable when received after this.
     pub last_billable_until: WallMs,
+    /// What is paid for.
+    pub price_model: PriceModel,
+    /// The day of the advertiser's zone to which its charges belong; nothing is drawn after it.
+    pub advertiser_day: Day,
+    /// The same in the line item's zone.
+    pub line_item_day: Day,
+}
+
+impl Grant {
+    /// What a record grants.
+    #[must_use]
+    pub const fn of(granted: &LeaseGranted) -> Self {
+        Self {
+            lease_id: granted.lease_id,
+            server_id: granted.server_id,
+            boot_id: granted.boot_id,
+            network_id: granted.network_id,
+            campaign_id: granted.campaign_id,
+            line_item_id: granted.line_item_id,
+            amount: granted.amount,
+            max_ordinals: granted.max_ordinals,
+            granted_at: granted.granted_at,
+            draw_until: granted.draw_until,
+            last_billable_until: granted.last_billable_until,
+            price_model: granted.price_model,
+            advertiser_day: granted.advertiser_day,
+            line_item_day: granted.line_item_day,
+        }
+    }
+}
+
+/// What a server gave back: from then on the lease is only what was drawn of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Returned {
+    /// Money that was drawn.
+    pub drawn: Micros,
+    /// Ordinals that were drawn: those below it.
+    pub drawn_count: u32,
+    /// When it was given back.
+    pub at: WallMs,
 }
 
 /// A lease and what became of its ordinals.
@@ -97,10 +146,17 @@ pub struct Grant {
 pub struct Lease {
     /// What was granted.
     pub grant: Grant,
-    /// Ordinals that were billed.
+    /// Ordinals that were billed: their impression (CPM, flat), completion (CPCL) or click (CPC) was charged.
     pub settled: Bitmap,
-    /// Ordinals that were heard and not billed, each with the reason that holds so far.
+    /// Ordinals that were delivered and are paid by the click: their impression was valid and in time. Empty for all other price models, where
+    /// what is billed is what is delivered.
+    pub delivered: Bitmap,
+    /// Ordinals whose billable event came and was not charged, each with the reason that holds so far.
     pub unbilled: BTreeMap<u32, UnbilledReason>,
+    /// Ordinals whose billable event would be charged if anything said that the ad began, with the price.
+    pub awaiting: BTreeMap<u32, Micros>,
+    /// Ordinals that were heard, billed or not.
+    pub heard: Bitmap,
     /// Ordinals that were given up (void, not used, error).
     pub voided: Bitmap,
     /// Ordinals that started.
@@ -113,8 +169,12 @@ pub struct Lease {
     pub settled_micros: Micros,
     /// How many were billed.
     pub settled_count: u32,
+    /// How many count as delivered: billed, or by the click, heard.
+    pub delivered_count: u32,
     /// Exclusive or of one digest for each billed ordinal (`settle::entry_digest`): does not depend on the order.
     pub digest: [u8; 16],
+    /// What the server gave back; `None` while it may still draw, or never told.
+    pub returned: Option<Returned>,
     /// When it was closed; `None` while it is open.
     pub closed_at: Option<WallMs>,
 }
@@ -126,6 +186,9 @@ impl Lease {
         Self {
             grant,
             settled: Bitmap::default(),
+            delivered: Bitmap::default(),
+            heard: Bitmap::default(),
+            awaiting: BTreeMap::new(),
             unbilled: BTreeMap::new(),
             voided: Bitmap::default(),
             started: Bitmap::default(),
@@ -133,27 +196,74 @@ impl Lease {
             clicked: Bitmap::default(),
             settled_micros: Micros::ZERO,
             settled_count: 0,
+            delivered_count: 0,
             digest: [0; 16],
+            returned: None,
             closed_at: None,
         }
     }
 
-    /// The part that counts as spent though nothing was heard of it: all that is not settled while it is open, nothing after.
+    /// The most that it may settle: what was granted, or once the rest was given back, what was drawn.
     #[must_use]
-    pub fn unsettled(&self) -> Micros {
-        if self.closed_at.is_some() {
-            return Micros::ZERO;
+    pub fn amount(&self) -> Micros {
+        let Some(returned) = self.returned else { return self.grant.amount };
+        match self.grant.price_model {
+            PriceModel::Cpm | PriceModel::Cpcl | PriceModel::Cpc => returned.drawn,
+            // The fee is drawn by no impression and owed with the first that is heard.
+            PriceModel::Flat if returned.drawn_count > 0 => self.grant.amount,
+            PriceModel::Flat => Micros::ZERO,
         }
-        self.grant.amount.minus(self.settled_micros).expect("INV-4: a lease settles at most its amount")
     }
 
-    /// The impressions that may still settle: none once it is closed.
+    /// The least number above every ordinal that may be heard of.
+    #[must_use]
+    pub fn max_ordinals(&self) -> u32 {
+        self.returned.map_or(self.grant.max_ordinals, |returned| returned.drawn_count)
+    }
+
+    /// The part that counts as spent though nothing was heard of it: all that is not settled while it is open, nothing after. Clicks are not
+    /// drawn beforehand, so a lease by the click holds no money.
+    #[must_use]
+    pub fn unsettled(&self) -> Micros {
+        if self.closed_at.is_some() || self.grant.price_model == PriceModel::Cpc {
+            return Micros::ZERO;
+        }
+        self.amount().minus(self.settled_micros).expect("INV-4: a lease settles at most its amount")
+    }
+
+    /// The impressions that may still be delivered: none once it is closed.
     #[must_use]
     pub fn unsettled_count(&self) -> u32 {
         if self.closed_at.is_some() {
             return 0;
         }
-        self.grant.max_ordinals.checked_sub(self.settled_count).expect("INV-4: a lease settles at most its ordinals")
+        self.max_ordinals().checked_sub(self.delivered_count).expect("INV-4: a lease settles at most its ordinals")
+    }
+
+    /// Whether nothing can be charged any more before its time: all that was drawn is billed. A click may come after any impression.
+    #[must_use]
+    pub fn is_settled_out(&self) -> bool {
+        self.returned.is_some_and(|returned| returned.drawn_count == self.delivered_count)
+            && (self.grant.price_model != PriceModel::Cpc || self.delivered_count == 0)
+    }
+
+    /// Whether the server may give back all but this: nothing that was heard of is beyond it.
+    pub(super) fn covers(&self, returned: &Returned) -> bool {
+        let heard = [&self.settled, &self.heard, &self.voided, &self.started, &self.completed, &self.clicked];
+        let charged = if self.grant.price_model == PriceModel::Cpm || self.grant.price_model == PriceModel::Cpcl {
+            self.settled_micros
+        } else {
+            Micros::ZERO
+        };
+        (charged..=self.grant.amount).contains(&returned.drawn)
+            && returned.drawn_count <= self.grant.max_ordinals
+            && heard.into_iter().all(|bits| bits.end() <= returned.drawn_count)
+            && self.unbilled.keys().all(|ordinal| *ordinal < returned.drawn_count)
+    }
+
+    /// Whether anything said that the ad began.
+    pub(super) fn began(&self, ordinal: u32) -> bool {
+        self.started.contains(ordinal) || self.heard.contains(ordinal)
     }
 
     /// Whether it is closed for so long, at log time `log_time`, that no record can be told apart by it any more. The margin covers records
@@ -164,17 +274,35 @@ impl Lease {
             && log_time > self.grant.last_billable_until.plus_ms(CLOSED_LEASE_KEPT_MS + SETTLE_MARGIN_MS)
     }
 
-    /// INV-4: what is settled is what the bitmap says, within what was granted.
+    /// INV-4: whether what is settled is what the bitmaps say, within what was granted.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn holds(&self) -> Result<(), &'static str> {
+        let by_click = self.grant.price_model == PriceModel::Cpc;
+        let delivered = if by_click { self.delivered.count() } else { self.settled_count };
+        let sets = [&self.settled, &self.delivered, &self.heard];
+        let rules = [
+            (self.settled.count() == self.settled_count, "what is settled: count and ordinals differ"),
+            (delivered == self.delivered_count, "what is delivered: count and ordinals differ"),
+            (self.delivered_count <= self.max_ordinals(), "more is delivered than was drawn"),
+            (sets.into_iter().all(|set| set.end() <= self.grant.max_ordinals), "an ordinal beyond the grant"),
+            (by_click || self.settled_micros <= self.amount(), "more is settled than was drawn"),
+            (self.settled_micros >= Micros::ZERO && self.grant.amount >= Micros::ZERO, "a negative amount"),
+            (self.unbilled.keys().all(|ordinal| !self.settled.contains(*ordinal)), "an ordinal billed and unbilled"),
+            (
+                self.awaiting.keys().all(|ordinal| self.unbilled.get(ordinal) == Some(&UnbilledReason::NoStart)),
+                "an ordinal that waits for its start and is judged",
+            ),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
+    }
+
+    /// INV-4: [`Lease::holds`], asserted.
     pub fn check(&self) {
-        assert_eq!(self.settled.count(), self.settled_count, "INV-4: {}: count and bitmap", self.grant.lease_id);
-        assert!(self.settled_count <= self.grant.max_ordinals, "INV-4: {}: ordinals", self.grant.lease_id);
-        assert!(self.settled_micros <= self.grant.amount, "INV-4: {}: amount", self.grant.lease_id);
-        assert!(self.settled_micros >= Micros::ZERO, "INV-4: {}: negative", self.grant.lease_id);
-        assert!(
-            self.unbilled.keys().all(|ordinal| !self.settled.contains(*ordinal)),
-            "INV-4: {}: billed and unbilled at once",
-            self.grant.lease_id
-        );
+        if let Err(rule) = self.holds() {
+            panic!("INV-4: lease {}: {rule}", self.grant.lease_id);
+        }
     }
 }
 
@@ -191,6 +319,7 @@ mod tests {
         assert!(bits.contains(9) && bits.contains(0) && !bits.contains(1) && !bits.contains(70_000));
         assert_eq!(bits.count(), 2);
         assert_eq!(bits.as_bytes(), [1, 2]);
+        assert_eq!((bits.end(), Bitmap::default().end()), (10, 0));
         assert_eq!(Bitmap::from_bytes(vec![1, 2, 0, 0]), bits);
     }
 }

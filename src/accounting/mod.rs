@@ -3,8 +3,9 @@
 //! A [`Book`] holds the accounts of a partition. [`AdvertiserAccount`] changes only by [`apply`]ing records of the log in its order. Money
 //! is given out as [`Lease`]s, planned by [`plan_grants`] for all levels in one step; a lease counts as spent until it is closed.
 //!
-//! - INV-4: at every level, `settled + open ≤ budget` after every grant; a lease settles at most its amount and its ordinals, each
-//!   ordinal at most once; settling moves money from open to settled and changes nothing that counts as spent.
+//! - INV-4: at every level (advertiser, campaign and line item, over their lives and on each day), `settled + open ≤ budget` after every grant and
+//!   every charged click; a lease settles at most its amount and its ordinals, each ordinal at most once; settling what was drawn moves money from
+//!   open to settled and changes nothing that counts as spent.
 //! - INV-14: beacons of a lease, between its grant and its close, give the same state in any order and however often repeated. An
 //!   impression wins over a void of the same ordinal. The one exception is a lease that was drawn past its amount, which the
 //!   draw's compare-and-subtract rules out; which of its ordinals stay unbilled then depends on the order, that the budget holds does not.
@@ -30,14 +31,17 @@ pub(crate) mod testing;
 mod tests;
 mod watermark;
 
-pub use account::{AdvertiserAccount, Balance, Effects, IgnoredReason, LevelId, Outcome, apply, levels_of};
+pub use account::{
+    AdvertiserAccount, Balance, Effects, IgnoredReason, LevelId, Outcome, REVERSAL_KEPT_MS, REVERSIBLE_MS, apply,
+    budget_of, levels_of,
+};
 pub use book::{Book, Forgotten, LedgerState, Owner, owner_of, unleased_reason};
 pub use chain::{Chain, RecordDigest, SEAL_EVERY, Seal, record_digest};
 pub use commit::Commit;
 pub use contracts::{Contracts, LineContract};
 pub use delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason};
 pub use grant::{GrantTerms, LineNeed, MAX_OPEN_LEASES_PER_LINE_ITEM, plan_closes, plan_grants};
-pub use lease::{Bitmap, CLOSED_LEASE_KEPT_MS, Grant, Lease, MAX_ORDINALS};
+pub use lease::{Bitmap, CLOSED_LEASE_KEPT_MS, Grant, Lease, MAX_ORDINALS, Returned};
 pub use loose::{LOOSE_KEPT_MS, LOOSE_MAX, Loose, LooseSet, kind_bit};
-pub use settle::{delivery_key, entry_digest, is_heard};
+pub use settle::{delivery_key, disbelieved, entry_digest, fee_digest, is_billable, is_heard};
 pub use watermark::{SETTLE_MARGIN_MS, Watermark};

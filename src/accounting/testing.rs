@@ -1,6 +1,6 @@
 //! Records for tests: one network, small ids, easy numbers.
 
-use crate::events::{BeaconRecord, Envelope, Event, LeaseClosed, LeaseGranted};
+use crate::events::{BeaconRecord, Envelope, Event, LeaseClosed, LeaseGranted, LeaseReturned};
 use crate::model::{
     AdvertiserId, BeaconEvent, BootId, CampaignId, CreativeId, Day, DecisionId, ImpressionId, LeaseId, LineItemId,
     Micros, NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier, WallMs,
@@ -59,6 +59,31 @@ pub(crate) fn granted(n: u128, line_item: u128, amount: i64, max_ordinals: u32) 
         line_item_day: Day::utc_of(T0),
     });
     envelope(T0, body)
+}
+
+/// Changes what a record grants.
+pub(crate) fn granting(mut envelope: Envelope, change: impl FnOnce(&mut LeaseGranted)) -> Envelope {
+    if let Event::LeaseGranted(granted) = &mut envelope.body {
+        change(granted);
+    }
+    envelope
+}
+
+/// The server of [`granted`] gives all back but what was drawn.
+pub(crate) fn returned(n: u128, line_item: u128, drawn: i64, drawn_count: u32) -> Envelope {
+    let body = Event::LeaseReturned(LeaseReturned {
+        lease_id: lease(n),
+        server_id: ServerId::from_u128(7),
+        boot_id: BootId::from_u128(8),
+        network_id: NETWORK,
+        advertiser_id: ADVERTISER,
+        campaign_id: campaign(line_item % 2),
+        line_item_id: line(line_item),
+        drawn: Micros(drawn),
+        drawn_count,
+        returned_at: T0.plus_ms(60_000),
+    });
+    envelope(T0.plus_ms(60_000), body)
 }
 
 pub(crate) fn closed(n: u128, line_item: u128, settled: i64, count: u32, returned: i64) -> Envelope {

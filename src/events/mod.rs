@@ -41,6 +41,20 @@ pub fn encode(envelope: &Envelope) -> Vec<u8> {
     wire::envelope_to_wire(envelope).encode_to_vec()
 }
 
+/// A reversal by itself, as a row of the ledger keeps it.
+#[must_use]
+pub fn encode_reversal(reversal: &Reversal) -> Vec<u8> {
+    wire::reversal_to_wire(reversal).encode_to_vec()
+}
+
+/// A reversal that was kept by itself.
+///
+/// # Errors
+/// [`EventError`] names the field that can't be read.
+pub fn decode_reversal(bytes: &[u8]) -> Result<Reversal, EventError> {
+    wire::reversal_from_wire(wire::proto::Reversal::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
 /// The event that was kept.
 ///
 /// # Errors

@@ -114,7 +114,10 @@ pub struct BalanceRow {
     pub level: String,
     /// Its id.
     pub id: String,
-    /// Lifetime budget in micros; absent for none.
+    /// The day in its zone (ISO 8601) of which the row is; absent where it is of the whole life. There are rows of days where there is a daily budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<String>,
+    /// Lifetime or daily budget in micros; absent for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_micros: Option<i64>,
     /// Billed, in micros.
@@ -318,47 +321,53 @@ fn balances(
     let rows = own.map_or_else(|| api.ledger.balances(), |id| api.ledger.balances_of(id))?;
     let asked = |level: LevelId| {
         line.is_none_or(|(line_item_id, campaign_id, advertiser_id)| match level {
-            LevelId::Advertiser(id) => id == advertiser_id,
-            LevelId::Campaign(id) => id == campaign_id,
-            LevelId::LineItem(id) => id == line_item_id,
+            LevelId::Advertiser(id) | LevelId::AdvertiserDay(id, _) => id == advertiser_id,
+            LevelId::Campaign(id) | LevelId::CampaignDay(id, _) => id == campaign_id,
+            LevelId::LineItem(id) | LevelId::LineItemDay(id, _) => id == line_item_id,
         })
     };
     let shown = rows.into_iter().filter(|(_, level, _)| asked(*level) && is_visible(api, actor, entity_of(*level)));
-    Ok(shown.take(REPORT_ROWS_MAX).map(|(_, level, balance)| balance_row(api, level, balance)).collect())
+    Ok(shown.filter_map(|(_, level, balance)| balance_row(api, level, balance)).take(REPORT_ROWS_MAX).collect())
 }
 
 fn entity_of(level: LevelId) -> EntityId {
     match level {
-        LevelId::Advertiser(id) => EntityId::Advertiser(id),
-        LevelId::Campaign(id) => EntityId::Campaign(id),
-        LevelId::LineItem(id) => EntityId::LineItem(id),
+        LevelId::Advertiser(id) | LevelId::AdvertiserDay(id, _) => EntityId::Advertiser(id),
+        LevelId::Campaign(id) | LevelId::CampaignDay(id, _) => EntityId::Campaign(id),
+        LevelId::LineItem(id) | LevelId::LineItemDay(id, _) => EntityId::LineItem(id),
     }
 }
 
-fn balance_row(api: &ReportsApi, level: LevelId, balance: Balance) -> BalanceRow {
-    let budget: Option<Micros> = api.campaigns.read(|state| {
+/// The row of a level; none of a day where there is no daily budget.
+fn balance_row(api: &ReportsApi, level: LevelId, balance: Balance) -> Option<BalanceRow> {
+    let budget = api.campaigns.read(|state| {
         state.get(entity_of(level)).and_then(|revision| match &revision.entity {
-            Entity::Advertiser(advertiser) => advertiser.budget.lifetime,
-            Entity::Campaign(campaign) => campaign.budget.lifetime,
-            Entity::LineItem(line) => line.budget.lifetime,
+            Entity::Advertiser(advertiser) => Some(advertiser.budget),
+            Entity::Campaign(campaign) => Some(campaign.budget),
+            Entity::LineItem(line) => Some(line.budget),
             Entity::Network(_) | Entity::Creative(_) => None,
         })
     });
     let (name, id) = match level {
-        LevelId::Advertiser(id) => ("advertiser", id.to_string()),
-        LevelId::Campaign(id) => ("campaign", id.to_string()),
-        LevelId::LineItem(id) => ("line_item", id.to_string()),
+        LevelId::Advertiser(id) | LevelId::AdvertiserDay(id, _) => ("advertiser", id.to_string()),
+        LevelId::Campaign(id) | LevelId::CampaignDay(id, _) => ("campaign", id.to_string()),
+        LevelId::LineItem(id) | LevelId::LineItemDay(id, _) => ("line_item", id.to_string()),
     };
-    BalanceRow {
+    let budget: Option<Micros> = match level.day() {
+        Some(_) => Some(budget?.daily?),
+        None => budget.and_then(|budget| budget.lifetime),
+    };
+    Some(BalanceRow {
         level: name.to_owned(),
         id,
+        day: level.day().map(|day| day.to_string()),
         budget_micros: budget.map(|budget| budget.0),
         settled_micros: balance.settled.0,
         settled_impressions: balance.settled_count,
         open_leases_micros: balance.open.0,
         // Negative when the budget was lowered below what is spent or held.
         available_micros: budget.map(|budget| budget.0.saturating_sub(balance.committed().0)),
-    }
+    })
 }
 
 #[cfg(test)]

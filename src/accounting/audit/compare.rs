@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::recount::{CountedLease, Recount};
 use super::{AuditRecord, AuditReport, LedgerRows};
-use crate::accounting::{Balance, Bitmap, Chain, Lease};
-use crate::model::{ImpressionId, Micros};
+use crate::accounting::{Balance, Bitmap, Chain, Lease, Returned};
+use crate::model::{ImpressionId, Micros, PriceModel};
 
 /// Whether the records are those that accounting applied, in that order. Names the first stretch that is not.
 pub(super) fn chain(records: &[AuditRecord], ledger: &LedgerRows, report: &mut AuditReport) -> bool {
@@ -110,6 +110,8 @@ fn same_grant(row: &Lease, counted: &CountedLease) -> bool {
         && row.last_billable_until == grant.last_billable_until
         && row.draw_until == grant.draw_until
         && row.granted_at == grant.granted_at
+        && row.price_model == grant.price_model
+        && (row.advertiser_day, row.line_item_day) == (grant.advertiser_day, grant.line_item_day)
 }
 
 fn lease(recount: &Recount, counted: &CountedLease, row: &Lease, report: &mut AuditReport) {
@@ -128,7 +130,10 @@ fn lease(recount: &Recount, counted: &CountedLease, row: &Lease, report: &mut Au
             }
         }
     };
+    let delivered: BTreeSet<u32> = counted.delivered.keys().copied().collect();
     sets("settled_ordinal", &settled, &row.settled);
+    sets("delivered_ordinal", &delivered, &row.delivered);
+    sets("heard_ordinal", &counted.heard, &row.heard);
     sets("voided_ordinal", &counted.voided, &row.voided);
     sets("started_ordinal", &counted.started, &row.started);
     sets("completed_ordinal", &counted.completed, &row.completed);
@@ -144,6 +149,15 @@ fn lease(recount: &Recount, counted: &CountedLease, row: &Lease, report: &mut Au
     if counted.digest() != row.digest {
         let place = format!("lease {lease_id}{}", odd_prices(recount, counted));
         report.differs("lease_digest", place, hex(&counted.digest()), hex(&row.digest));
+    }
+    let returned = counted.returned.as_ref().map(|(_, record)| Returned {
+        drawn: record.drawn,
+        drawn_count: record.drawn_count,
+        at: record.returned_at,
+    });
+    if returned != row.returned {
+        let place = format!("lease {lease_id}");
+        report.differs("lease_returned", place, format!("{returned:?}"), format!("{:?}", row.returned));
     }
     let closed_at = counted.closed.as_ref().map(|(_, close, _)| close.closed_at);
     if closed_at != row.closed_at {
@@ -161,7 +175,13 @@ fn lease(recount: &Recount, counted: &CountedLease, row: &Lease, report: &mut Au
 
 /// Where the digest differs and the ordinals don't, a price was changed: the ordinals whose price is not the lease's are named.
 fn odd_prices(recount: &Recount, counted: &CountedLease) -> String {
-    let usual = Micros(counted.grant.amount.0 / i64::from(counted.grant.max_ordinals.max(1)));
+    let usual = match counted.grant.price_model {
+        PriceModel::Cpm | PriceModel::Cpcl => {
+            Micros(counted.grant.amount.0 / i64::from(counted.grant.max_ordinals.max(1)))
+        }
+        // Only what was drawn beforehand tells its price beforehand.
+        PriceModel::Cpc | PriceModel::Flat => return String::new(),
+    };
     let mut text = String::new();
     for (ordinal, price) in counted.settled.iter().filter(|(_, price)| **price != usual) {
         let id = ImpressionId::Leased { lease_id: counted.grant.lease_id, ordinal: *ordinal };
@@ -177,7 +197,12 @@ pub(super) fn balances(recount: &Recount, ledger: &LedgerRows, report: &mut Audi
     let mut rows: BTreeMap<_, _> = ledger.balances.iter().map(|(owner, level, row)| ((*owner, *level), *row)).collect();
     for (key, expected) in &recount.balances {
         report.balances += 1;
-        let found = rows.remove(key).unwrap_or_default();
+        let row = rows.remove(key);
+        // A day that is over and has no open leases is no more among the rows; its leases are.
+        if row.is_none() && key.1.is_over(recount.log_time) && expected.open == Micros::ZERO {
+            continue;
+        }
+        let found = row.unwrap_or_default();
         if found != *expected {
             report.differs("balance", format!("{:?}", key.1), format!("{expected:?}"), format!("{found:?}"));
         }

@@ -2,21 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::flow;
 use super::{AuditRecord, AuditReport};
 use crate::accounting::{
-    Balance, CLOSED_LEASE_KEPT_MS, DeliveryKey, DeliveryTotals, LevelId, UnbilledReason, entry_digest,
+    Balance, CLOSED_LEASE_KEPT_MS, DeliveryKey, DeliveryTotals, LevelId, UnbilledReason, disbelieved, entry_digest,
+    fee_digest,
 };
-use crate::events::{BeaconRecord, BudgetLevel, Event, LeaseClosed, LeaseGranted};
+use crate::events::{BeaconRecord, Event, LeaseClosed, LeaseGranted, LeaseReturned, Reversal};
 use crate::model::{AdvertiserId, BeaconEvent, ImpressionId, LeaseId, Micros, PriceModel, Tier, WallMs};
 
 /// A lease as the log tells of it.
 pub(super) struct CountedLease {
     pub(super) grant: LeaseGranted,
     pub(super) place: String,
+    pub(super) returned: Option<(usize, LeaseReturned)>,
     pub(super) closed: Option<(usize, LeaseClosed, String)>,
-    /// Billed ordinals and their prices.
+    /// Billed ordinals and their prices; flat ones at 0.
     pub(super) settled: BTreeMap<u32, Micros>,
     pub(super) settled_micros: i128,
+    /// The flat fee, once it is owed.
+    pub(super) fee: Option<Micros>,
+    /// Ordinals heard validly and in time, with their first position; for leases by the click.
+    pub(super) delivered: BTreeMap<u32, usize>,
+    pub(super) heard: BTreeSet<u32>,
     pub(super) unbilled: BTreeMap<u32, UnbilledReason>,
     pub(super) voided: BTreeSet<u32>,
     pub(super) started: BTreeSet<u32>,
@@ -26,22 +34,32 @@ pub(super) struct CountedLease {
 
 impl CountedLease {
     pub(super) fn digest(&self) -> [u8; 16] {
+        let entry = |(ordinal, price): (&u32, &Micros)| {
+            entry_digest(ImpressionId::Leased { lease_id: self.grant.lease_id, ordinal: *ordinal }, *price)
+        };
+        let fee = self.fee.map(|fee| fee_digest(self.grant.lease_id, fee));
         let mut digest = [0; 16];
-        for (ordinal, price) in &self.settled {
-            let id = ImpressionId::Leased { lease_id: self.grant.lease_id, ordinal: *ordinal };
-            for (held, byte) in digest.iter_mut().zip(entry_digest(id, *price)) {
-                *held ^= byte;
-            }
+        for part in self.settled.iter().map(entry).chain(fee) {
+            digest.iter_mut().zip(part).for_each(|(held, byte)| *held ^= byte);
         }
         digest
     }
 
-    fn levels(&self) -> [LevelId; 3] {
+    pub(super) fn levels(&self) -> [LevelId; 6] {
+        let grant = &self.grant;
         [
-            LevelId::Advertiser(self.grant.advertiser_id),
-            LevelId::Campaign(self.grant.campaign_id),
-            LevelId::LineItem(self.grant.line_item_id),
+            LevelId::Advertiser(grant.advertiser_id),
+            LevelId::Campaign(grant.campaign_id),
+            LevelId::LineItem(grant.line_item_id),
+            LevelId::AdvertiserDay(grant.advertiser_id, grant.advertiser_day),
+            LevelId::CampaignDay(grant.campaign_id, grant.advertiser_day),
+            LevelId::LineItemDay(grant.line_item_id, grant.line_item_day),
         ]
+    }
+
+    /// Where it was closed; after everything while it is open.
+    fn end(&self) -> usize {
+        self.closed.as_ref().map_or(usize::MAX, |(position, ..)| *position)
     }
 }
 
@@ -53,6 +71,10 @@ pub(super) struct Recount {
     pub(super) delivery: BTreeMap<DeliveryKey, DeliveryTotals>,
     /// Records of each impression, with their places in the log.
     pub(super) seen: BTreeMap<ImpressionId, Vec<String>>,
+    /// Charges taken back, each at its first position, and its place.
+    pub(super) reversals: BTreeMap<ImpressionId, (usize, Reversal, String)>,
+    /// Greatest receive time of any record.
+    pub(super) log_time: WallMs,
 }
 
 /// A beacon and its position among the records.
@@ -79,19 +101,29 @@ pub(super) fn recount(records: &[AuditRecord], report: &mut AuditReport) -> Reco
         }
         match &envelope.body {
             Event::LeaseGranted(grant) => granted(&mut counted, grant, place, report),
+            Event::LeaseReturned(record) => returned(&mut counted, position, record, &place, report),
             Event::LeaseClosed(close) => closed(&mut counted, position, close, place, report),
+            Event::Reversal(record) => {
+                let first = (position, (**record).clone(), place);
+                counted.reversals.entry(record.impression_id).or_insert(first);
+            }
             Event::Beacon(beacon) => {
                 counted.seen.entry(beacon.impression_id).or_default().push(place);
                 let said = Said { position, received_at: envelope.received_at, beacon };
                 impressions.entry(beacon.impression_id).or_default().push(said);
             }
-            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => {}
+            Event::Decision(_) | Event::Catalog(_) => {}
         }
+        counted.log_time = counted.log_time.max(envelope.received_at);
     }
     one_token_each(&impressions, &counted, report);
-    judge(&mut counted, &impressions, report);
-    limits(&counted, records, report);
-    sums(&mut counted, report);
+    let billable = judge(&mut counted, &impressions, report);
+    flow::run(&mut counted, billable, records, report);
+    for lease in counted.leases.values() {
+        report.unbilled += lease.unbilled.len() as u64;
+        report.billed += lease.settled.len() as u64;
+        report.billed_micros += lease.settled_micros;
+    }
     counted
 }
 
@@ -106,9 +138,13 @@ fn granted(counted: &mut Recount, grant: &LeaseGranted, place: String, report: &
     let lease = CountedLease {
         grant: grant.clone(),
         place,
+        returned: None,
         closed: None,
         settled: BTreeMap::new(),
         settled_micros: 0,
+        fee: None,
+        delivered: BTreeMap::new(),
+        heard: BTreeSet::new(),
         unbilled: BTreeMap::new(),
         voided: BTreeSet::new(),
         started: BTreeSet::new(),
@@ -116,6 +152,30 @@ fn granted(counted: &mut Recount, grant: &LeaseGranted, place: String, report: &
         clicked: BTreeSet::new(),
     };
     counted.leases.insert(grant.lease_id, lease);
+}
+
+/// What a server gave back. One that can't hold is a difference, and is left out as accounting leaves it out.
+fn returned(counted: &mut Recount, position: usize, record: &LeaseReturned, place: &str, report: &mut AuditReport) {
+    let seen = counted.seen.keys().rev().find_map(|id| match id {
+        ImpressionId::Leased { lease_id, ordinal } if *lease_id == record.lease_id => Some(*ordinal),
+        ImpressionId::Leased { .. } | ImpressionId::Unleased { .. } => None,
+    });
+    let Some(lease) = counted.leases.get_mut(&record.lease_id).filter(|lease| lease.closed.is_none()) else {
+        report.differs("return_of_open_lease", place, "an open lease", format!("lease {}", record.lease_id));
+        return;
+    };
+    if lease.returned.is_some() {
+        return;
+    }
+    let holds = (lease.grant.server_id, lease.grant.boot_id) == (record.server_id, record.boot_id)
+        && (Micros::ZERO..=lease.grant.amount).contains(&record.drawn)
+        && record.drawn_count <= lease.grant.max_ordinals
+        && seen.is_none_or(|ordinal| ordinal < record.drawn_count || ordinal >= lease.grant.max_ordinals);
+    if holds {
+        lease.returned = Some((position, record.clone()));
+    } else {
+        report.differs("return_holds", place, "no less than what was heard of the lease", format!("{record:?}"));
+    }
 }
 
 fn closed(counted: &mut Recount, position: usize, close: &LeaseClosed, place: String, report: &mut AuditReport) {
@@ -175,7 +235,8 @@ fn covering(counted: &Recount, beacon: &BeaconRecord) -> Result<(LeaseId, u32), 
         let unknown = beacon.advertiser_id != lease.grant.advertiser_id;
         return Err(if unknown { UnbilledReason::UnknownLease } else { UnbilledReason::LeaseMismatch });
     }
-    if ordinal >= lease.grant.max_ordinals {
+    let drawn = lease.returned.as_ref().map_or(lease.grant.max_ordinals, |(_, returned)| returned.drawn_count);
+    if ordinal >= drawn {
         return Err(UnbilledReason::OrdinalOutOfRange);
     }
     Ok((lease_id, ordinal))
@@ -199,46 +260,45 @@ fn heard(beacon: &BeaconRecord) -> bool {
     }
 }
 
-fn judge(counted: &mut Recount, impressions: &BTreeMap<ImpressionId, Vec<Said<'_>>>, report: &mut AuditReport) {
-    // Billable ones wait until all are known: a lease's amount goes to them in the order in which the log has them.
-    let mut billable: Vec<(usize, LeaseId, u32, &BeaconRecord)> = Vec::new();
+/// An impression whose billable event nothing speaks against, and where in the log it is judged.
+pub(super) struct Billable<'a> {
+    pub(super) position: usize,
+    pub(super) lease_id: LeaseId,
+    pub(super) ordinal: u32,
+    pub(super) beacon: &'a BeaconRecord,
+}
+
+/// Counts every impression. What may be billed waits until all are known: money goes to it in the order in which the log has it.
+fn judge<'a>(
+    counted: &mut Recount,
+    impressions: &BTreeMap<ImpressionId, Vec<Said<'a>>>,
+    report: &mut AuditReport,
+) -> Vec<Billable<'a>> {
+    let mut billable = Vec::new();
     for said in impressions.values() {
         let Some(first) = said.first() else { continue };
         match covering(counted, first.beacon) {
             Ok((lease_id, ordinal)) => {
-                if let Some(position) = leased(counted, lease_id, ordinal, said) {
-                    billable.push((position, lease_id, ordinal, first.beacon));
-                }
+                let position = leased(counted, lease_id, ordinal, said);
+                billable.extend(position.map(|position| Billable {
+                    position,
+                    lease_id,
+                    ordinal,
+                    beacon: first.beacon,
+                }));
             }
             Err(reason) => loose(counted, reason, said, report),
         }
     }
-    billable.sort_by_key(|(position, ..)| *position);
-    for (_, lease_id, ordinal, beacon) in billable {
-        let Some(lease) = counted.leases.get_mut(&lease_id) else { continue };
-        let totals = counted.delivery.entry(key(beacon)).or_default();
-        if lease.settled_micros + i128::from(beacon.price.0) <= i128::from(lease.grant.amount.0) {
-            lease.settled.insert(ordinal, beacon.price);
-            lease.settled_micros += i128::from(beacon.price.0);
-            totals.billed += 1;
-            totals.billed_micros = Micros(totals.billed_micros.0.saturating_add(beacon.price.0));
-        } else {
-            lease.unbilled.insert(ordinal, UnbilledReason::OverLease);
-            *totals.unbilled.entry(UnbilledReason::OverLease).or_default() += 1;
-        }
-    }
-    for lease in counted.leases.values() {
-        report.unbilled += lease.unbilled.len() as u64;
-        report.billed += lease.settled.len() as u64;
-        report.billed_micros += lease.settled_micros;
-    }
+    billable.sort_by_key(|billable| billable.position);
+    billable
 }
 
-fn key(beacon: &BeaconRecord) -> DeliveryKey {
+pub(super) fn key(beacon: &BeaconRecord) -> DeliveryKey {
     DeliveryKey { line_item_id: beacon.line_item_id, hour: beacon.decided_at.hour_start() }
 }
 
-/// Counts one leased impression. Returns where in the log it becomes billable, if it does.
+/// Counts one leased impression. Returns where in the log it is judged, if nothing speaks against it.
 fn leased(counted: &mut Recount, lease_id: LeaseId, ordinal: u32, said: &[Said<'_>]) -> Option<usize> {
     let lease = counted.leases.get_mut(&lease_id)?;
     let last = lease.grant.last_billable_until;
@@ -263,23 +323,58 @@ fn leased(counted: &mut Recount, lease_id: LeaseId, ordinal: u32, said: &[Said<'
         totals.voids += 1;
     }
     let heard: Vec<_> = counts.iter().filter(|said| heard(said.beacon)).collect();
-    let beacon = heard.first()?.beacon;
-    totals.impressions += 1;
-    let close = lease.closed.as_ref().map_or(usize::MAX, |(position, ..)| *position);
-    let until = beacon.billable_until.min(last);
-    let mut refused = None;
-    if beacon.price_model != PriceModel::Cpm {
-        refused = Some(UnbilledReason::PriceModel);
-    } else if beacon.price < Micros::ZERO {
-        refused = Some(UnbilledReason::BadPrice);
-    } else if let Some(billable) = heard.iter().find(|said| said.received_at <= until && said.position < close) {
-        return Some(billable.position);
+    if !heard.is_empty() {
+        lease.heard.insert(ordinal);
+        totals.impressions += 1;
     }
-    let in_time = heard.iter().any(|said| said.received_at <= until);
-    let reason = refused.unwrap_or(if in_time { UnbilledReason::LeaseClosed } else { UnbilledReason::Late });
+    let model = lease.grant.price_model;
+    if model == PriceModel::Cpc
+        && let Some(valid) = heard.iter().find(|said| speaks_against(lease, said).is_none())
+    {
+        lease.delivered.insert(ordinal, valid.position);
+    }
+    let is_billable = |said: &Said<'_>| match model {
+        PriceModel::Cpm | PriceModel::Flat => self::heard(said.beacon),
+        PriceModel::Cpcl => said.beacon.event == BeaconEvent::Complete,
+        PriceModel::Cpc => said.beacon.event == BeaconEvent::Click,
+    };
+    let copies: Vec<_> = counts.iter().filter(|said| is_billable(said)).collect();
+    let reason = if let Some(valid) = copies.iter().find(|said| speaks_against(lease, said).is_none()) {
+        let began = match model {
+            PriceModel::Cpm | PriceModel::Flat => Some(valid.position),
+            // A completion or a click counts once anything says that the ad began.
+            PriceModel::Cpcl | PriceModel::Cpc => {
+                let begins = |said: &&&Said<'_>| said.beacon.event == BeaconEvent::Start || self::heard(said.beacon);
+                counts.iter().find(begins).map(|said| said.position.max(valid.position))
+            }
+        };
+        match began {
+            Some(position) if position < lease.end() => return Some(position),
+            Some(_) | None => UnbilledReason::NoStart,
+        }
+    } else {
+        copies.iter().filter_map(|said| speaks_against(lease, said)).min()?
+    };
     lease.unbilled.insert(ordinal, reason);
     *totals.unbilled.entry(reason).or_default() += 1;
     None
+}
+
+/// What speaks against billing this copy of a beacon, first reason first.
+fn speaks_against(lease: &CountedLease, said: &Said<'_>) -> Option<UnbilledReason> {
+    let beacon = said.beacon;
+    let until = beacon.billable_until.min(lease.grant.last_billable_until);
+    if beacon.price_model != lease.grant.price_model {
+        Some(UnbilledReason::PriceModel)
+    } else if beacon.price < Micros::ZERO {
+        Some(UnbilledReason::BadPrice)
+    } else if let Some(reason) = disbelieved(beacon, said.received_at) {
+        Some(reason)
+    } else if said.received_at > until {
+        Some(UnbilledReason::Late)
+    } else {
+        (said.position > lease.end()).then_some(UnbilledReason::LeaseClosed)
+    }
 }
 
 /// Counts one impression that no lease covers: only what came within the token's life.
@@ -298,91 +393,5 @@ fn loose(counted: &mut Recount, reason: UnbilledReason, said: &[Said<'_>], repor
     if was_heard == 1 {
         *totals.unbilled.entry(reason).or_default() += 1;
         report.unbilled += 1;
-    }
-}
-
-/// INV-4 at each grant: what was granted before and not given back, and this, is within the limits that the grant names.
-fn limits(counted: &Recount, records: &[AuditRecord], report: &mut AuditReport) {
-    let mut committed: BTreeMap<LevelId, (i128, i128)> = BTreeMap::new();
-    let mut opened = BTreeSet::new();
-    let mut given_back = BTreeSet::new();
-    for (position, record) in records.iter().enumerate() {
-        let Ok(envelope) = &record.envelope else { continue };
-        match &envelope.body {
-            Event::LeaseGranted(grant) if opened.insert(grant.lease_id) => {
-                let Some(lease) = counted.leases.get(&grant.lease_id) else { continue };
-                for level in lease.levels() {
-                    let sum = committed.entry(level).or_default();
-                    sum.0 += i128::from(grant.amount.0);
-                    sum.1 += i128::from(grant.max_ordinals);
-                    within(lease, level, *sum, report);
-                }
-            }
-            Event::LeaseClosed(close) if given_back.insert(close.lease_id) => {
-                let Some(lease) = counted.leases.get(&close.lease_id) else { continue };
-                if lease.closed.as_ref().is_none_or(|(at, ..)| *at != position) {
-                    continue;
-                }
-                for level in lease.levels() {
-                    let sum = committed.entry(level).or_default();
-                    sum.0 -= i128::from(lease.grant.amount.0) - lease.settled_micros;
-                    sum.1 -= i128::from(lease.grant.max_ordinals) - lease.settled.len() as i128;
-                }
-            }
-            Event::LeaseGranted(_)
-            | Event::LeaseClosed(_)
-            | Event::Beacon(_)
-            | Event::LeaseReturned(_)
-            | Event::Reversal(_)
-            | Event::Decision(_)
-            | Event::Catalog(_) => {}
-        }
-    }
-}
-
-fn within(lease: &CountedLease, level: LevelId, (micros, count): (i128, i128), report: &mut AuditReport) {
-    let kind = match level {
-        LevelId::Advertiser(_) => BudgetLevel::Advertiser,
-        LevelId::Campaign(_) => BudgetLevel::Campaign,
-        LevelId::LineItem(_) => BudgetLevel::LineItem,
-    };
-    for limit in lease.grant.limits.iter().filter(|limit| limit.level == kind) {
-        if let Some(budget) = limit.budget.filter(|budget| micros > i128::from(budget.0)) {
-            let place = format!("lease {}, {}, {level:?}", lease.grant.lease_id, lease.place);
-            report.differs("grant_within_budget", place, format!("at most {} micros", budget.0), micros);
-        }
-        if let Some(goal) = limit.goal.filter(|goal| count > i128::from(*goal)) {
-            let place = format!("lease {}, {}, {level:?}", lease.grant.lease_id, lease.place);
-            report.differs("grant_within_goal", place, format!("at most {goal} impressions"), count);
-        }
-    }
-}
-
-/// Balances from the leases, and what each close says of its lease.
-fn sums(counted: &mut Recount, report: &mut AuditReport) {
-    report.leases = counted.leases.len() as u64;
-    for lease in counted.leases.values() {
-        let settled = Micros(i64::try_from(lease.settled_micros).unwrap_or(i64::MAX));
-        let count = u64::try_from(lease.settled.len()).unwrap_or(u64::MAX);
-        let rest = Micros(lease.grant.amount.0.saturating_sub(settled.0));
-        for level in lease.levels() {
-            let balance = counted.balances.entry((lease.grant.advertiser_id, level)).or_default();
-            balance.settled = Micros(balance.settled.0.saturating_add(settled.0));
-            balance.settled_count += count;
-            if lease.closed.is_none() {
-                balance.open = Micros(balance.open.0.saturating_add(rest.0));
-                balance.open_count += u64::from(lease.grant.max_ordinals).saturating_sub(count);
-            }
-        }
-        match &lease.closed {
-            None => report.open_leases += 1,
-            Some((_, close, place)) => {
-                let told = (close.settled, u64::from(close.settled_count), close.returned);
-                if told != (settled, count, rest) {
-                    let place = format!("lease {}, {place}", lease.grant.lease_id);
-                    report.differs("close_agrees", place, format!("{:?}", (settled, count, rest)), format!("{told:?}"));
-                }
-            }
-        }
     }
 }

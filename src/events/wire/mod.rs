@@ -15,6 +15,7 @@ mod reversal;
 
 pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
 pub(super) use envelope::{envelope_from_wire, envelope_to_wire};
+pub(super) use reversal::{from_wire as reversal_from_wire, to_wire as reversal_to_wire};
 
 /// What prost-build made of `schemas/segue/v1`; the schemas hold the documentation.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated code")]

@@ -6,7 +6,7 @@ use super::read::{Read, id, impression, impression_to_wire, micros, required, wa
 use crate::events::Reversal;
 use crate::model::{AdvertiserId, BeaconEvent, CampaignId, Day, InvalidTraffic, LineItemId, NetworkId};
 
-pub(super) fn to_wire(reversal: &Reversal) -> proto::Reversal {
+pub(in crate::events) fn to_wire(reversal: &Reversal) -> proto::Reversal {
     proto::Reversal {
         impression_id: Some(impression_to_wire(reversal.impression_id)),
         event: reversal.event.code(),
@@ -22,7 +22,7 @@ pub(super) fn to_wire(reversal: &Reversal) -> proto::Reversal {
     }
 }
 
-pub(super) fn from_wire(wire: proto::Reversal) -> Read<Reversal> {
+pub(in crate::events) fn from_wire(wire: proto::Reversal) -> Read<Reversal> {
     Ok(Reversal {
         impression_id: impression("reversal.impression_id", wire.impression_id)?,
         event: BeaconEvent::of("reversal.event", wire.event)?,

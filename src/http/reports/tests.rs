@@ -74,7 +74,9 @@ fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, Strin
         ..DeliveryTotals::default()
     };
     let key = |line_item_id| DeliveryKey { line_item_id, hour: AT.hour_start() };
-    let settled = |micros| Balance { settled: Micros(micros), settled_count: 1, open: Micros(5), open_count: 1 };
+    let settled = |micros| {
+        Some(Balance { settled: Micros(micros), settled_count: 1, open: Micros(5), open_count: 1, budget: None })
+    };
     ledger
         .commit(&Commit {
             cursor: 1,
@@ -89,6 +91,7 @@ fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, Strin
             ],
             leases: Vec::new(),
             past: Vec::new(),
+            reversals: Vec::new(),
             loose: Vec::new(),
             delivery: BTreeMap::from([(key(LINE_ITEM), totals(3)), (key(OTHER_LINE_ITEM), totals(7))]),
         })

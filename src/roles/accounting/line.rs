@@ -162,7 +162,8 @@ impl Line {
             // The other curves are refused at the API so far; even is the safe reading.
             PacingMode::Even | PacingMode::FrontLoaded | PacingMode::Curve(_) => {}
         }
-        let (Some(total), Some(price)) = (contract.own_limit(), contract.price) else { return always };
+        let Some(total) = contract.own_limit() else { return always };
+        let price = contract.expected_price();
         let seen = Observation {
             at: now,
             eligible: self.eligible,

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::line::Line;
 use super::{Batch, Input, Message, RoleEffects, ServerReport};
 use crate::accounting::{
-    Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, GrantTerms, Lease, LedgerState, LevelId, Outcome,
-    Owner, Seal, Watermark, levels_of, owner_of, plan_closes, plan_grants,
+    Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, GrantTerms, Lease, LedgerState, LevelId, LineContract,
+    Outcome, Owner, Seal, Watermark, levels_of, owner_of, plan_closes, plan_grants,
 };
 use crate::catalog::Entity;
 use crate::decision::LeaseTerms;
-use crate::events::{Envelope, Event, LeaseGranted};
+use crate::events::{Envelope, Event, LeaseGranted, Reversal};
 use crate::model::{
     AdvertiserId, BootId, ImpressionId, LeaseId, LineItemId, Micros, MonotonicMs, NetworkId, Now, ServerId,
 };
@@ -72,6 +72,7 @@ struct Dirty {
     leases: BTreeSet<(AdvertiserId, LeaseId)>,
     loose: BTreeSet<(Owner, ImpressionId)>,
     delivery: DeliveryChanges,
+    reversals: Vec<Reversal>,
     seals: Vec<Seal>,
     cursor: bool,
 }
@@ -158,10 +159,11 @@ impl AccountingMachine {
             self.forgot_at = now.monotonic;
             self.dirty.cursor |= forgotten != Forgotten::default();
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        let mut dirty = std::mem::take(&mut self.dirty);
         if !dirty.cursor {
             return None;
         }
+        dirty.balances.extend(&forgotten.days);
         let mut loose: BTreeMap<_, _> = dirty
             .loose
             .into_iter()
@@ -176,7 +178,7 @@ impl AccountingMachine {
             balances: dirty
                 .balances
                 .into_iter()
-                .filter_map(|(id, level)| Some((id, level, self.book.accounts.get(&id)?.balance(level))))
+                .filter_map(|(id, level)| Some((id, level, self.book.accounts.get(&id)?.levels.get(&level).copied())))
                 .collect(),
             leases: dirty
                 .leases
@@ -184,6 +186,7 @@ impl AccountingMachine {
                 .filter_map(|(id, lease_id)| Some((id, self.book.accounts.get(&id)?.leases.get(&lease_id)?.clone())))
                 .collect(),
             past: forgotten.leases,
+            reversals: dirty.reversals,
             loose: loose.into_iter().map(|((owner, id), loose)| (owner, id, loose)).collect(),
             delivery: dirty.delivery,
         })
@@ -229,6 +232,7 @@ impl AccountingMachine {
             (Event::LeaseClosed(closed), _) => {
                 self.closing.remove(&closed.lease_id);
             }
+            (Event::Reversal(reversal), Outcome::Reversed { .. }) => self.reversed(reversal),
             (
                 Event::Beacon(_)
                 | Event::LeaseReturned(_)
@@ -240,6 +244,17 @@ impl AccountingMachine {
         }
     }
 
+    /// Notes what a reversal changed: it is a row of its own, and the levels over their lives have its money again.
+    fn reversed(&mut self, reversal: &Reversal) {
+        self.dirty.reversals.push(reversal.clone());
+        let levels = [
+            LevelId::Advertiser(reversal.advertiser_id),
+            LevelId::Campaign(reversal.campaign_id),
+            LevelId::LineItem(reversal.line_item_id),
+        ];
+        self.dirty.balances.extend(levels.map(|level| (reversal.advertiser_id, level)));
+    }
+
     /// Notes which rows of an account a record may have changed.
     fn touch(&mut self, advertiser_id: AdvertiserId, envelope: &Envelope, outcome: Outcome) {
         let lease_id = match &envelope.body {
@@ -249,23 +264,27 @@ impl AccountingMachine {
                 ImpressionId::Leased { lease_id, .. } => lease_id,
                 ImpressionId::Unleased { .. } => return,
             },
-            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => return,
+            Event::LeaseReturned(returned) => returned.lease_id,
+            Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => return,
         };
         let Some(lease) = self.book.accounts.get(&advertiser_id).and_then(|account| account.leases.get(&lease_id))
         else {
             return;
         };
         match outcome {
-            Outcome::Granted(_) | Outcome::Closed(_) | Outcome::Settled { .. } => {
+            // A beacon that is counted may deliver an impression that is paid by its click, which moves counts at the levels.
+            Outcome::Granted(_)
+            | Outcome::Returned(_)
+            | Outcome::Closed(_)
+            | Outcome::Settled { .. }
+            | Outcome::Unbilled(_)
+            | Outcome::Counted => {
                 self.dirty.leases.insert((advertiser_id, lease_id));
                 for level in levels_of(advertiser_id, &lease.grant) {
                     self.dirty.balances.insert((advertiser_id, level));
                 }
             }
-            Outcome::Unbilled(_) | Outcome::Counted => {
-                self.dirty.leases.insert((advertiser_id, lease_id));
-            }
-            Outcome::Repeated | Outcome::Ignored(_) => {}
+            Outcome::Reversed { .. } | Outcome::Repeated | Outcome::Ignored(_) => {}
         }
     }
 
@@ -292,7 +311,7 @@ impl AccountingMachine {
     }
 
     fn hand_over(&mut self, line_item_id: LineItemId, now: Now, effects: &mut RoleEffects) {
-        let price = self.contracts.line(line_item_id).and_then(|line| line.price).unwrap_or(Micros::ZERO);
+        let price = self.contracts.line(line_item_id).map_or(Micros::ZERO, LineContract::draw_price);
         if let Some(terms) = self.lines.get_mut(&line_item_id).and_then(|line| line.hand_over(price, now)) {
             effects.messages.push(Message::Lease { line_item_id, terms });
         }
@@ -399,7 +418,7 @@ impl AccountingMachine {
             let Some(line) = self.lines.get(&id).filter(|line| line.wants_lease(self.settings.lease_ms, now)) else {
                 continue;
             };
-            if let Some(need) = self.contracts.need(id, line.impressions_needed(self.settings.lease_ms)) {
+            if let Some(need) = self.contracts.need(id, line.impressions_needed(self.settings.lease_ms), now.wall) {
                 needs.entry(contract.advertiser_id).or_default().push(need);
                 planned += 1;
             }

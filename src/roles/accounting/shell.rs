@@ -328,7 +328,9 @@ impl Shell {
                     self.metrics.add(Metric::LeasesGranted, 1);
                     "granted"
                 }
+                Outcome::Returned(_) => "returned",
                 Outcome::Closed(_) => "closed",
+                Outcome::Reversed { .. } => "reversed",
                 Outcome::Settled { price, .. } => {
                     self.metrics.add(Metric::SettledMicros, u64::try_from(price.0).unwrap_or(0));
                     "settled"

@@ -4,15 +4,17 @@
 //! | --- | --- | --- |
 //! | `ledger_meta` | `cursor` | place in the log, log time, chain of digests |
 //! | `ledger_seals` | records (8 bytes, big-endian) | the chain's digest (32 bytes) after so many records |
-//! | `ledger_balances` | advertiser, level | settled and open |
+//! | `ledger_balances` | advertiser, level | settled and open; of a day that is long over, no more |
 //! | `ledger_leases` | advertiser, lease | a lease that is open or still remembered |
 //! | `ledger_leases_past` | advertiser, lease | a lease that is over for good |
+//! | `ledger_reversals` | advertiser, impression | a charge taken back; kept for good |
 //! | `ledger_loose` | owner, impression | an impression without a lease |
 //! | `ledger_delivery` | line item, hour | delivery totals |
 //!
 //! A commit is one atomic batch over all of them, synced before it returns: the rows are always the state after the records before the cursor,
 //! whenever the process dies. There is no other snapshot that the rows could disagree with. The rows' formats are in [`rows`].
 
+mod reversals;
 pub mod rows;
 
 use fjall::{Database, Keyspace, PersistMode};
@@ -20,8 +22,9 @@ use fjall::{Database, Keyspace, PersistMode};
 use super::{StoreError, damaged, keyspace};
 use crate::accounting::{
     AdvertiserAccount, Balance, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, Loose,
-    Owner, Seal,
+    Owner, REVERSAL_KEPT_MS, Seal,
 };
+use crate::events::Reversal;
 use crate::model::{AdvertiserId, ImpressionId, LineItemId, WallMs};
 use rows::RowError;
 
@@ -30,6 +33,7 @@ const SEALS: &str = "ledger_seals";
 const BALANCES: &str = "ledger_balances";
 const LEASES: &str = "ledger_leases";
 const PAST: &str = "ledger_leases_past";
+const REVERSALS: &str = "ledger_reversals";
 const LOOSE: &str = "ledger_loose";
 const DELIVERY: &str = "ledger_delivery";
 const CURSOR: &[u8] = b"cursor";
@@ -43,6 +47,7 @@ pub struct LedgerStore {
     balances: Keyspace,
     leases: Keyspace,
     past: Keyspace,
+    reversals: Keyspace,
     loose: Keyspace,
     delivery: Keyspace,
 }
@@ -69,6 +74,7 @@ impl LedgerStore {
             balances: keyspace(&database, BALANCES)?,
             leases: keyspace(&database, LEASES)?,
             past: keyspace(&database, PAST)?,
+            reversals: keyspace(&database, REVERSALS)?,
             loose: keyspace(&database, LOOSE)?,
             delivery: keyspace(&database, DELIVERY)?,
             database,
@@ -88,6 +94,11 @@ impl LedgerStore {
         for (advertiser_id, lease) in self.remembered_leases()? {
             account(&mut book, advertiser_id).leases.insert(lease.grant.lease_id, lease);
         }
+        for reversal in self.reversals()? {
+            if reversal.decided_at.plus_ms(REVERSAL_KEPT_MS) >= log_time {
+                account(&mut book, reversal.advertiser_id).reversed.insert(reversal.impression_id, reversal);
+            }
+        }
         for (owner, impression_id, loose) in self.loose()? {
             let set = match owner {
                 Owner::Unpaid => &mut book.unpaid,
@@ -105,7 +116,15 @@ impl LedgerStore {
     pub fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for (advertiser_id, level, balance) in &commit.balances {
-            batch.insert(&self.balances, rows::balance_key(*advertiser_id, *level), rows::encode_balance(balance));
+            let key = rows::balance_key(*advertiser_id, *level);
+            match balance {
+                Some(balance) => batch.insert(&self.balances, key, rows::encode_balance(balance)),
+                None => batch.remove(&self.balances, key),
+            }
+        }
+        for reversal in &commit.reversals {
+            let key = reversals::key(reversal.advertiser_id, reversal.impression_id);
+            batch.insert(&self.reversals, key, reversals::encode(reversal));
         }
         for (advertiser_id, lease) in &commit.leases {
             batch.insert(
@@ -197,6 +216,14 @@ impl LedgerStore {
         read_all(&self.past, PAST, lease_row)
     }
 
+    /// Charges that were taken back, of all time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reversals(&self) -> Result<Vec<Reversal>, StoreError> {
+        read_all(&self.reversals, REVERSALS, reversals::read)
+    }
+
     /// Impressions without a lease.
     ///
     /// # Errors
@@ -251,6 +278,7 @@ impl LedgerStore {
             (BALANCES, &self.balances),
             (LEASES, &self.leases),
             (PAST, &self.past),
+            (REVERSALS, &self.reversals),
             (LOOSE, &self.loose),
             (DELIVERY, &self.delivery),
         ];

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::accounting::{
-    Balance, Bitmap, Chain, DeliveryKey, DeliveryTotals, Grant, Lease, LevelId, Loose, Owner, UnbilledReason,
+    Balance, Bitmap, Chain, DeliveryKey, DeliveryTotals, Grant, Lease, LevelId, Loose, MAX_ORDINALS, Owner, Returned,
+    UnbilledReason,
 };
 use crate::model::{
-    AdvertiserId, BootId, CampaignId, ImpressionId, LeaseId, LineItemId, Micros, NetworkId, ServerId, WallMs,
+    AdvertiserId, BootId, CampaignId, Day, ImpressionId, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId,
+    WallMs,
 };
 
-/// Version that this build writes, and the newest that it reads.
-pub const ROW_VERSION: u32 = 1;
+/// Version that this build writes, and the newest that it reads. Version 1 knew no returned leases, days and price models but CPM; whoever reads its
+/// rows sees leases of the UTC day of their grant.
+pub const ROW_VERSION: u32 = 2;
 
 /// Why a row can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +49,9 @@ struct BalanceRow {
     open_micros: i64,
     #[prost(uint64, tag = "5")]
     open_count: u64,
+    /// Absent for no budget.
+    #[prost(int64, optional, tag = "6")]
+    budget_micros: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,6 +105,39 @@ struct LeaseRow {
     /// Absent while the lease is open.
     #[prost(int64, optional, tag = "23")]
     closed_at_ms: Option<i64>,
+    /// 1 CPM, 2 CPCL, 3 CPC, 4 flat.
+    #[prost(uint32, tag = "24")]
+    price_model: u32,
+    #[prost(sint32, tag = "25")]
+    advertiser_day: i32,
+    #[prost(sint32, tag = "26")]
+    line_item_day: i32,
+    #[prost(bytes = "vec", tag = "27")]
+    heard: Vec<u8>,
+    /// Empty but for CPC.
+    #[prost(bytes = "vec", tag = "28")]
+    delivered: Vec<u8>,
+    #[prost(uint32, tag = "29")]
+    delivered_count: u32,
+    /// Ordinals whose billable event waits for a sign that the ad began, ascending.
+    #[prost(uint32, repeated, tag = "30")]
+    awaiting_ordinals: Vec<u32>,
+    /// The price of each.
+    #[prost(int64, repeated, tag = "31")]
+    awaiting_micros: Vec<i64>,
+    /// Absent while nothing was given back.
+    #[prost(message, optional, tag = "32")]
+    returned: Option<ReturnedRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReturnedRow {
+    #[prost(int64, tag = "1")]
+    drawn_micros: i64,
+    #[prost(uint32, tag = "2")]
+    drawn_count: u32,
+    #[prost(int64, tag = "3")]
+    at_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -164,24 +203,38 @@ fn id(bytes: &[u8], field: &'static str) -> Result<[u8; 16], RowError> {
     bytes.try_into().map_err(|_| RowError::Field(field))
 }
 
-/// Key of a balance: advertiser, kind of level, id.
+/// Key of a balance: advertiser, kind of level, id; of a day the day's number, big-endian with the sign flipped.
 pub(super) fn balance_key(advertiser_id: AdvertiserId, level: LevelId) -> Vec<u8> {
     let (kind, id) = match level {
         LevelId::Advertiser(id) => (0, id.to_bytes()),
         LevelId::Campaign(id) => (1, id.to_bytes()),
         LevelId::LineItem(id) => (2, id.to_bytes()),
+        LevelId::AdvertiserDay(id, _) => (3, id.to_bytes()),
+        LevelId::CampaignDay(id, _) => (4, id.to_bytes()),
+        LevelId::LineItemDay(id, _) => (5, id.to_bytes()),
     };
-    [&advertiser_id.to_bytes()[..], &[kind], &id].concat()
+    let mut key = [&advertiser_id.to_bytes()[..], &[kind], &id].concat();
+    if let Some(Day(day)) = level.day() {
+        key.extend_from_slice(&(day.cast_unsigned() ^ (1 << 31)).to_be_bytes());
+    }
+    key
 }
 
 pub(super) fn read_balance_key(key: &[u8]) -> Result<(AdvertiserId, LevelId), RowError> {
-    let key: &[u8; 33] = key.try_into().map_err(|_| RowError::Key)?;
-    let advertiser_id = AdvertiserId::from_bytes(id(&key[..16], "advertiser")?);
-    let bytes = id(&key[17..], "level")?;
-    let level = match key[16] {
-        0 => LevelId::Advertiser(AdvertiserId::from_bytes(bytes)),
-        1 => LevelId::Campaign(CampaignId::from_bytes(bytes)),
-        2 => LevelId::LineItem(LineItemId::from_bytes(bytes)),
+    let (head, day) = key.split_at_checked(33).ok_or(RowError::Key)?;
+    let advertiser_id = AdvertiserId::from_bytes(id(&head[..16], "advertiser")?);
+    let bytes = id(&head[17..], "level")?;
+    let day = match day {
+        [] => None,
+        day => Some(Day((u32::from_be_bytes(day.try_into().map_err(|_| RowError::Key)?) ^ (1 << 31)).cast_signed())),
+    };
+    let level = match (head[16], day) {
+        (0, None) => LevelId::Advertiser(AdvertiserId::from_bytes(bytes)),
+        (1, None) => LevelId::Campaign(CampaignId::from_bytes(bytes)),
+        (2, None) => LevelId::LineItem(LineItemId::from_bytes(bytes)),
+        (3, Some(day)) => LevelId::AdvertiserDay(AdvertiserId::from_bytes(bytes), day),
+        (4, Some(day)) => LevelId::CampaignDay(CampaignId::from_bytes(bytes), day),
+        (5, Some(day)) => LevelId::LineItemDay(LineItemId::from_bytes(bytes), day),
         _ => return Err(RowError::Key),
     };
     Ok((advertiser_id, level))
@@ -196,6 +249,7 @@ pub fn encode_balance(balance: &Balance) -> Vec<u8> {
         settled_count: balance.settled_count,
         open_micros: balance.open.0,
         open_count: balance.open_count,
+        budget_micros: balance.budget.map(|budget| budget.0),
     }
     .encode_to_vec()
 }
@@ -212,6 +266,7 @@ pub fn decode_balance(bytes: &[u8]) -> Result<Balance, RowError> {
         settled_count: row.settled_count,
         open: Micros(row.open_micros),
         open_count: row.open_count,
+        budget: row.budget_micros.map(Micros),
     })
 }
 
@@ -253,8 +308,35 @@ pub fn encode_lease(lease: &Lease) -> Vec<u8> {
         settled_count: lease.settled_count,
         digest: lease.digest.to_vec(),
         closed_at_ms: lease.closed_at.map(|at| at.0),
+        price_model: price_model_code(grant.price_model),
+        advertiser_day: grant.advertiser_day.0,
+        line_item_day: grant.line_item_day.0,
+        heard: lease.heard.as_bytes().to_vec(),
+        delivered: lease.delivered.as_bytes().to_vec(),
+        delivered_count: lease.delivered_count,
+        awaiting_ordinals: lease.awaiting.keys().copied().collect(),
+        awaiting_micros: lease.awaiting.values().map(|price| price.0).collect(),
+        returned: lease.returned.map(|returned| ReturnedRow {
+            drawn_micros: returned.drawn.0,
+            drawn_count: returned.drawn_count,
+            at_ms: returned.at.0,
+        }),
     }
     .encode_to_vec()
+}
+
+const fn price_model_code(model: PriceModel) -> u32 {
+    match model {
+        PriceModel::Cpm => 1,
+        PriceModel::Cpcl => 2,
+        PriceModel::Cpc => 3,
+        PriceModel::Flat => 4,
+    }
+}
+
+fn price_model(code: u32) -> Result<PriceModel, RowError> {
+    let models = [PriceModel::Cpm, PriceModel::Cpcl, PriceModel::Cpc, PriceModel::Flat];
+    models.into_iter().find(|model| price_model_code(*model) == code).ok_or(RowError::Field("price model"))
 }
 
 /// A lease from its row.
@@ -262,9 +344,55 @@ pub fn encode_lease(lease: &Lease) -> Vec<u8> {
 /// # Errors
 /// [`RowError`].
 pub fn decode_lease(bytes: &[u8]) -> Result<Lease, RowError> {
-    let row = LeaseRow::decode(bytes)?;
+    let mut row = LeaseRow::decode(bytes)?;
     check(row.version)?;
-    let grant = Grant {
+    if row.version == 1 {
+        complete_version_1(&mut row)?;
+    }
+    let lease = Lease {
+        grant: grant(&row)?,
+        unbilled: unbilled(&row.unbilled_ordinals, &row.unbilled_reasons)?,
+        awaiting: awaiting(&row)?,
+        returned: row.returned.as_ref().map(|returned| Returned {
+            drawn: Micros(returned.drawn_micros),
+            drawn_count: returned.drawn_count,
+            at: WallMs(returned.at_ms),
+        }),
+        settled: Bitmap::from_bytes(row.settled),
+        delivered: Bitmap::from_bytes(row.delivered),
+        heard: Bitmap::from_bytes(row.heard),
+        voided: Bitmap::from_bytes(row.voided),
+        started: Bitmap::from_bytes(row.started),
+        completed: Bitmap::from_bytes(row.completed),
+        clicked: Bitmap::from_bytes(row.clicked),
+        settled_micros: Micros(row.settled_micros),
+        settled_count: row.settled_count,
+        delivered_count: row.delivered_count,
+        digest: id(&row.digest, "digest")?,
+        closed_at: row.closed_at_ms.map(WallMs),
+    };
+    lease.holds().map_err(RowError::Field)?;
+    Ok(lease)
+}
+
+/// What version 1 left unsaid: CPM, the UTC day of the grant, and that what was billed or kept unbilled was heard.
+fn complete_version_1(row: &mut LeaseRow) -> Result<(), RowError> {
+    let day = Day::utc_of(WallMs(row.granted_at_ms)).0;
+    (row.price_model, row.advertiser_day, row.line_item_day) = (price_model_code(PriceModel::Cpm), day, day);
+    let mut heard = Bitmap::from_bytes(row.settled.clone());
+    for ordinal in &row.unbilled_ordinals {
+        if *ordinal >= MAX_ORDINALS {
+            return Err(RowError::Field("unbilled"));
+        }
+        heard.insert(*ordinal);
+    }
+    row.heard = heard.as_bytes().to_vec();
+    row.delivered_count = row.settled_count;
+    Ok(())
+}
+
+fn grant(row: &LeaseRow) -> Result<Grant, RowError> {
+    Ok(Grant {
         lease_id: LeaseId::from_bytes(id(&row.lease_id, "lease id")?),
         server_id: ServerId::from_bytes(id(&row.server_id, "server id")?),
         boot_id: BootId::from_bytes(id(&row.boot_id, "boot id")?),
@@ -276,27 +404,17 @@ pub fn decode_lease(bytes: &[u8]) -> Result<Lease, RowError> {
         granted_at: WallMs(row.granted_at_ms),
         draw_until: WallMs(row.draw_until_ms),
         last_billable_until: WallMs(row.last_billable_until_ms),
-    };
-    let settled = Bitmap::from_bytes(row.settled);
-    let holds = settled.count() == row.settled_count
-        && row.settled_count <= row.max_ordinals
-        && (0..=row.amount_micros).contains(&row.settled_micros);
-    if !holds {
-        return Err(RowError::Field("what is settled"));
-    }
-    Ok(Lease {
-        grant,
-        settled,
-        unbilled: unbilled(&row.unbilled_ordinals, &row.unbilled_reasons)?,
-        voided: Bitmap::from_bytes(row.voided),
-        started: Bitmap::from_bytes(row.started),
-        completed: Bitmap::from_bytes(row.completed),
-        clicked: Bitmap::from_bytes(row.clicked),
-        settled_micros: Micros(row.settled_micros),
-        settled_count: row.settled_count,
-        digest: id(&row.digest, "digest")?,
-        closed_at: row.closed_at_ms.map(WallMs),
+        price_model: price_model(row.price_model)?,
+        advertiser_day: Day(row.advertiser_day),
+        line_item_day: Day(row.line_item_day),
     })
+}
+
+fn awaiting(row: &LeaseRow) -> Result<BTreeMap<u32, Micros>, RowError> {
+    if row.awaiting_ordinals.len() != row.awaiting_micros.len() {
+        return Err(RowError::Field("awaiting"));
+    }
+    Ok(row.awaiting_ordinals.iter().copied().zip(row.awaiting_micros.iter().copied().map(Micros)).collect())
 }
 
 fn reason(code: u32) -> Result<UnbilledReason, RowError> {
