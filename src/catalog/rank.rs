@@ -13,7 +13,7 @@ pub const EXPECTED_CLICKS_PER_10_000: i64 = 20;
 pub struct Rank {
     /// The tier.
     pub tier: Tier,
-    /// The most that one impression can be worth, in micros; no price that a decision puts on the line item is above it.
+    /// What one impression is expected to be worth, in micros: what decisions rank and value the line item by.
     pub worth: Micros,
 }
 
@@ -34,6 +34,14 @@ impl Rank {
             }),
         };
         Self { tier: line_item.tier, worth: Micros(worth) }
+    }
+}
+
+impl Rank {
+    /// What 1,000 impressions are expected to bring: for CPM the price itself.
+    #[must_use]
+    pub const fn expected_cpm(self) -> Micros {
+        Micros(self.worth.0.saturating_mul(1_000))
     }
 }
 

@@ -46,8 +46,12 @@ pub struct ChosenAd {
     pub duration_ms: u32,
     /// Its tier.
     pub tier: Tier,
-    /// What the impression costs; 0 for house and preview ads.
+    /// What is charged for its impression, completed listen or click; 0 for flat, house and preview ads.
     pub price: Micros,
+    /// What is drawn from the lease for it; not part of the decision's bytes, as it follows from the line item.
+    pub drawn: Micros,
+    /// What its impression is expected to be worth; likewise.
+    pub worth: Micros,
     /// Where the money comes from.
     pub billing: Billing,
 }
@@ -222,6 +226,8 @@ mod tests {
             duration_ms: 30_000,
             tier: Tier::Auction,
             price: Micros(4_500),
+            drawn: Micros(4_500),
+            worth: Micros(4_500),
             billing: Billing::Lease(LeaseId::from_u128(5)),
         };
         let decision = Decision { ads: vec![ad], ..Decision::default() };

@@ -10,7 +10,7 @@
 //! lot, and the scan ends. As classes are sets and the moments are counted, the set of candidates seen is a function of what the catalogue
 //! holds, and so is every byte of the decision.
 
-use super::answer::{Billing, ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
+use super::answer::{ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
 use super::eligibility::{self, Break};
 use super::excluded::Excluded;
 use super::price;
@@ -280,36 +280,21 @@ impl Round<'_> {
         if self.inputs.excluded.contains(line_item.id) {
             return Err(NoFillReason::DrawFailed);
         }
-        let price = price::impression_price(line_item).ok_or(NoFillReason::PriceModelNotServed)?;
         let view = self.inputs.spending.read(entry.slot, self.of.now);
         let read = SpendRead { slot: entry.slot, line_item_id: line_item.id, tier: line_item.tier, view };
         self.work.decision.spend_reads.push(read);
-        let billing = eligibility::pays(entry, &view, price, self.of.seed)?;
-        Ok(ChosenAd {
-            slot: entry.slot,
-            line_item_id: line_item.id,
-            campaign_id: entry.campaign.id,
-            advertiser_id: entry.advertiser.id,
-            creative_id: creative.id,
-            duration_ms: creative.duration_ms,
-            tier: line_item.tier,
-            price,
-            billing,
-        })
+        let billing = eligibility::pays(entry, &view, self.of.seed)?;
+        Ok(eligibility::chosen(entry, creative, billing))
     }
 
     fn add(&mut self, entry: &LineEntry, ad: ChosenAd) {
-        debug_assert!(
-            ad.price <= entry.rank.worth || ad.billing == Billing::None,
-            "no price is above the rank's worth"
-        );
         let key = u32::try_from(self.work.eligible.len()).expect("line items number below 2^32");
         let candidate = PodCandidate {
             key,
             line_item_id: ad.line_item_id,
             advertiser_id: ad.advertiser_id,
             tier: ad.tier,
-            value: price::pod_value(ad.price),
+            value: price::pod_value(ad.worth),
             tie: self.of.seed.tie(ad.line_item_id),
             duration_ms: ad.duration_ms,
             category: entry.category,

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::answer::Billing;
+use super::answer::{Billing, ChosenAd};
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
@@ -52,9 +52,6 @@ pub(super) fn runs(entry: &LineEntry, of: &Break<'_>) -> Result<(), NoFillReason
     }
     if of.now.wall >= flight.end {
         return Err(NoFillReason::FlightEnded);
-    }
-    if price::impression_price(&entry.line_item).is_none() {
-        return Err(NoFillReason::PriceModelNotServed);
     }
     let mut furthest = NoFillReason::NoServableCreative;
     for (creative, _) in &entry.creatives {
@@ -119,8 +116,26 @@ fn caps_allow(
     caps.copied().try_for_each(|cap| caps::check(&of.listener.exposures, &[], &subject, cap, of.now.wall))
 }
 
-/// Whether the line item may spend that price in this break, by what was read of its money; then where the money comes from.
-pub(super) fn pays(entry: &LineEntry, view: &SpendView, price: Micros, seed: Seed) -> Result<Billing, NoFillReason> {
+/// The ad that the line item's creative makes in this break.
+pub(super) fn chosen(entry: &LineEntry, creative: &Creative, billing: Billing) -> ChosenAd {
+    let line_item = &*entry.line_item;
+    ChosenAd {
+        slot: entry.slot,
+        line_item_id: line_item.id,
+        campaign_id: entry.campaign.id,
+        advertiser_id: entry.advertiser.id,
+        creative_id: creative.id,
+        duration_ms: creative.duration_ms,
+        tier: line_item.tier,
+        price: price::unit_price(line_item),
+        drawn: price::draw_price(line_item),
+        worth: entry.rank.worth,
+        billing,
+    }
+}
+
+/// Whether the line item may spend in this break, by what was read of its money; then where the money comes from.
+pub(super) fn pays(entry: &LineEntry, view: &SpendView, seed: Seed) -> Result<Billing, NoFillReason> {
     if view.paused {
         return Err(NoFillReason::PausedJustNow);
     }
@@ -131,7 +146,7 @@ pub(super) fn pays(entry: &LineEntry, view: &SpendView, price: Micros, seed: See
         return Err(NoFillReason::Throttled);
     }
     let lease = view.lease.ok_or(NoFillReason::NoLease)?;
-    if lease.left < price {
+    if lease.left < price::draw_price(&entry.line_item) {
         return Err(NoFillReason::LeaseSpent);
     }
     if lease.ordinals_left == 0 {

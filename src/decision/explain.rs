@@ -5,17 +5,17 @@
 
 use std::cmp::Reverse;
 
-use super::answer::{ChosenAd, Decision, Degradation, NoBreakReason};
+use super::answer::{Billing, ChosenAd, Decision, Degradation, NoBreakReason};
 use super::decide::out_of_pod;
 use super::eligibility::{self, Break};
 use super::excluded::Excluded;
 use super::reason::{NoFillReason, ReasonCounts};
 use super::seed::Seed;
 use super::spending::{SpendView, Spending};
-use super::wording::{Scene, cpm, sentence};
+use super::wording::{Scene, price_in_words, sentence};
 use super::{price, sponsorship};
 use crate::catalog::{LineEntry, Rank, ResolvedBreak, Snapshot};
-use crate::model::{LineItemId, ListenerState, Micros, Now, Tier};
+use crate::model::{LineItemId, ListenerState, Now, Tier};
 
 /// Most line items whose fate is told in words; the rest are in the counts.
 pub const MAX_FATES: usize = 200;
@@ -120,7 +120,9 @@ fn fate(judged: &Judged<'_>, scene: &Scene<'_>) -> Fate {
     let line_item = &judged.entry.line_item;
     let words = match judged.outcome {
         Outcome::Chosen { slot } if line_item.tier == Tier::House => format!("in slot {} of the pod", slot + 1),
-        Outcome::Chosen { slot } => format!("in slot {} of the pod, at {}", slot + 1, cpm(line_item.pricing.amount)),
+        Outcome::Chosen { slot } => {
+            format!("in slot {} of the pod, at {}", slot + 1, price_in_words(line_item.pricing))
+        }
         Outcome::Refused(reason) => sentence(reason, judged.entry, judged.view.as_ref(), scene),
     };
     Fate {
@@ -190,28 +192,12 @@ impl Judge<'_> {
         if self.excluded.contains(line_item.id) {
             return NoFillReason::DrawFailed;
         }
-        let Some(price) = price::impression_price(line_item) else {
-            return NoFillReason::PriceModelNotServed;
-        };
         let recorded = decision.spend_reads.binary_search_by_key(&line_item.id, |read| read.line_item_id);
         let read = recorded.map_or_else(|_| self.spending.read(entry.slot, of.now), |at| decision.spend_reads[at].view);
         *view = Some(read);
-        match eligibility::pays(entry, &read, price, of.seed) {
+        match eligibility::pays(entry, &read, of.seed) {
             Err(reason) => reason,
-            Ok(billing) => {
-                let ad = ChosenAd {
-                    slot: entry.slot,
-                    line_item_id: line_item.id,
-                    campaign_id: entry.campaign.id,
-                    advertiser_id: entry.advertiser.id,
-                    creative_id: creative.id,
-                    duration_ms: creative.duration_ms,
-                    tier: line_item.tier,
-                    price,
-                    billing,
-                };
-                self.out_of_pod(&ad, recorded.is_ok())
-            }
+            Ok(billing) => self.out_of_pod(&eligibility::chosen(entry, creative, billing), recorded.is_ok()),
         }
     }
 
@@ -254,9 +240,10 @@ pub fn summary(snapshot: &Snapshot, decision: &Decision) -> String {
 }
 
 fn ad_in_words(snapshot: &Snapshot, ad: &ChosenAd) -> String {
-    let name = snapshot.get(ad.slot).map_or("a line item", |entry| entry.line_item.name.as_str());
-    if ad.price == Micros::ZERO {
-        return format!("{name} (free)");
+    let entry = snapshot.get(ad.slot);
+    let name = entry.map_or("a line item", |entry| entry.line_item.name.as_str());
+    match entry.filter(|_| ad.billing != Billing::None) {
+        Some(entry) => format!("{name} ({})", price_in_words(entry.line_item.pricing)),
+        None => format!("{name} (free)"),
     }
-    format!("{name} ({})", cpm(Micros(ad.price.0.saturating_mul(1_000))))
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::answer::{Billing, ChosenAd};
-use super::eligibility::Break;
+use super::eligibility::{self, Break};
 use crate::catalog::Snapshot;
 use crate::model::{Creative, Micros, Preview};
 
@@ -18,15 +18,7 @@ pub(super) fn choose(snapshot: &Snapshot, of: &Break<'_>, wish: Preview) -> Opti
     let servable = |one: &Creative| entry.creatives.iter().any(|(creative, _)| creative.id == one.id);
     let wanted = known.filter(|one| wish.creative_id.is_none_or(|id| one.id == id));
     let creative = wanted.max_by_key(|one| (servable(one), of.seed.creative(one.id), Reverse(one.id)))?;
-    Some(ChosenAd {
-        slot: entry.slot,
-        line_item_id: entry.line_item.id,
-        campaign_id: entry.campaign.id,
-        advertiser_id: entry.advertiser.id,
-        creative_id: creative.id,
-        duration_ms: creative.duration_ms,
-        tier: entry.line_item.tier,
-        price: Micros::ZERO,
-        billing: Billing::None,
-    })
+    let free =
+        ChosenAd { price: Micros::ZERO, drawn: Micros::ZERO, ..eligibility::chosen(entry, creative, Billing::None) };
+    Some(free)
 }

@@ -1,19 +1,26 @@
-//! What an impression costs, and what an ad is worth to a pod. The one place that knows which price models are served.
+//! What an impression costs, and what an ad is worth to a pod.
 
+use crate::catalog::Rank;
 use crate::model::{LineItem, Micros, Network, Placement, PriceModel, Tier};
 use crate::pod::MAX_VALUE;
 
-/// First price: what one impression costs. House ads cost nothing. None when its price model is not served: completed listens, clicks and flat
-/// prices need counting that accounting does not do yet, and the campaign API refuses them.
+/// First price: what is charged when the line item's billable event comes (an impression, a completed listen, a click). House ads cost nothing;
+/// a flat fee is owed by the lease, not by an impression.
 #[must_use]
-pub(super) fn impression_price(line_item: &LineItem) -> Option<Micros> {
+pub(super) fn unit_price(line_item: &LineItem) -> Micros {
     match (line_item.tier, line_item.pricing.model) {
-        (Tier::House, _) => Some(Micros::ZERO),
-        (Tier::Sponsorship | Tier::Guaranteed | Tier::Auction, PriceModel::Cpm) => line_item.pricing.per_impression(),
-        (
-            Tier::Sponsorship | Tier::Guaranteed | Tier::Auction,
-            PriceModel::Cpcl | PriceModel::Cpc | PriceModel::Flat,
-        ) => None,
+        (Tier::House, _) | (_, PriceModel::Flat) => Micros::ZERO,
+        (_, PriceModel::Cpc) => line_item.pricing.amount,
+        (_, PriceModel::Cpm | PriceModel::Cpcl) => line_item.pricing.per_impression().unwrap_or_default(),
+    }
+}
+
+/// What is drawn from the lease for one impression: the whole price where it is known beforehand, nothing where a click or the flight is paid.
+#[must_use]
+pub(super) fn draw_price(line_item: &LineItem) -> Micros {
+    match line_item.pricing.model {
+        PriceModel::Cpm | PriceModel::Cpcl => unit_price(line_item),
+        PriceModel::Cpc | PriceModel::Flat => Micros::ZERO,
     }
 }
 
@@ -23,10 +30,12 @@ pub(super) fn floor_cpm(network: &Network, placement: &Placement) -> Micros {
     network.floor_cpm.max(placement.floor_cpm)
 }
 
-/// Whether the line item pays at least the floor. House ads are below none.
+/// Whether the line item pays at least the floor, by what an impression is expected to bring. House ads are below none; a flat price is agreed
+/// for the whole flight and knows no floor.
 #[must_use]
 pub(super) fn meets_floor(line_item: &LineItem, floor_cpm: Micros) -> bool {
-    line_item.tier == Tier::House || line_item.pricing.amount >= floor_cpm
+    let is_free_of_it = line_item.tier == Tier::House || line_item.pricing.model == PriceModel::Flat;
+    is_free_of_it || Rank::of(line_item).expected_cpm() >= floor_cpm
 }
 
 /// What an ad of that worth adds to its tier in the pod: at least 1, so that an ad is always better than none, and a house ad, worth

@@ -20,8 +20,6 @@ pub enum NoFillReason {
     FlightNotStarted,
     /// The flight is over.
     FlightEnded,
-    /// How it is priced is not served yet.
-    PriceModelNotServed,
     /// No creative of it is active and approved.
     NoServableCreative,
     /// The listener is a child, and all its creatives are explicit.
@@ -64,7 +62,7 @@ pub enum NoFillReason {
 
 impl NoFillReason {
     /// How many there are.
-    pub const COUNT: usize = 28;
+    pub const COUNT: usize = 27;
 
     /// Every reason, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -76,7 +74,6 @@ impl NoFillReason {
         Self::Paused,
         Self::FlightNotStarted,
         Self::FlightEnded,
-        Self::PriceModelNotServed,
         Self::NoServableCreative,
         Self::OnlyExplicitCreatives,
         Self::NoPlayableFormat,
@@ -110,7 +107,6 @@ impl NoFillReason {
             Self::Paused => "paused",
             Self::FlightNotStarted => "flight_not_started",
             Self::FlightEnded => "flight_ended",
-            Self::PriceModelNotServed => "price_model_not_served",
             Self::NoServableCreative => "no_servable_creative",
             Self::OnlyExplicitCreatives => "only_explicit_creatives",
             Self::NoPlayableFormat => "no_playable_format",

@@ -8,7 +8,7 @@ use super::spending::SpendView;
 use super::suitability;
 use super::{ChosenAd, Decision, price};
 use crate::catalog::{LineEntry, Snapshot};
-use crate::model::{AudioFormat, Micros, PriceModel, Status};
+use crate::model::{AudioFormat, Micros, PriceModel, Pricing, Status};
 
 /// What a sentence can speak of.
 pub(super) struct Scene<'a> {
@@ -42,7 +42,6 @@ pub(super) fn sentence(reason: NoFillReason, entry: &LineEntry, view: Option<&Sp
         NoFillReason::Paused => format!("paused: {}", paused_level(entry)),
         NoFillReason::FlightNotStarted => format!("its flight starts at {}", line_item.flight.start.to_rfc3339()),
         NoFillReason::FlightEnded => format!("its flight ended at {}", line_item.flight.end.to_rfc3339()),
-        NoFillReason::PriceModelNotServed => format!("priced by {}, which is not served yet", priced_by(entry)),
         NoFillReason::NoServableCreative
         | NoFillReason::OnlyExplicitCreatives
         | NoFillReason::NoPlayableFormat
@@ -54,7 +53,8 @@ pub(super) fn sentence(reason: NoFillReason, entry: &LineEntry, view: Option<&Sp
             Ok(_) => "capped".to_owned(),
         },
         NoFillReason::BelowFloor => {
-            format!("{} is below the floor of {}", cpm(line_item.pricing.amount), cpm(of.floor_cpm))
+            let price = price_in_words(line_item.pricing);
+            format!("{price} is below the floor of {}", cpm(of.floor_cpm))
         }
         NoFillReason::DrawFailed => "its lease ran out while this break was decided".to_owned(),
         NoFillReason::PausedJustNow => "paused a moment ago".to_owned(),
@@ -86,15 +86,6 @@ fn paused_level(entry: &LineEntry) -> &'static str {
         (Status::Paused | Status::Archived, _) => "the line item",
         (Status::Active, Status::Paused | Status::Archived) => "its campaign",
         (Status::Active, Status::Active) => "its advertiser",
-    }
-}
-
-fn priced_by(entry: &LineEntry) -> &'static str {
-    match entry.line_item.pricing.model {
-        PriceModel::Cpm => "impression",
-        PriceModel::Cpcl => "completed listen",
-        PriceModel::Cpc => "click",
-        PriceModel::Flat => "the flight",
     }
 }
 
@@ -144,7 +135,7 @@ fn about_money(reason: NoFillReason, entry: &LineEntry, view: Option<&SpendView>
             format!("held back to spread its delivery: serves in {}.{:02} % of its breaks", share / 100, share % 100)
         }
         (NoFillReason::LeaseSpent, _, Some(lease)) => {
-            let price = price::impression_price(&entry.line_item).unwrap_or_default();
+            let price = price::draw_price(&entry.line_item);
             format!("its lease has {} left, and an impression costs {price}", lease.left)
         }
         (NoFillReason::LeaseOutOfOrdinals, _, _) => "its lease has no impressions left".to_owned(),
@@ -157,13 +148,13 @@ fn outranked(entry: &LineEntry, scene: &Scene<'_>) -> String {
     let ads = &scene.decision.ads;
     let (line_item, limits) = (&entry.line_item, &scene.of.limits);
     let used_ms: u32 = ads.iter().map(|ad| ad.duration_ms).sum();
-    let lowest = ads.iter().filter(|ad| ad.tier <= line_item.tier).min_by_key(|ad| ad.price);
-    let own = price::impression_price(line_item).unwrap_or_default();
+    let lowest = ads.iter().filter(|ad| ad.tier <= line_item.tier).min_by_key(|ad| ad.worth);
+    let own = entry.rank.worth;
     match lowest {
-        Some(last) if last.tier == line_item.tier && own < last.price => format!(
+        Some(last) if last.tier == line_item.tier && own < last.worth => format!(
             "outranked: {} is below the lowest of the pod, {}",
-            cpm(line_item.pricing.amount),
-            cpm(Micros(last.price.0.saturating_mul(1_000)))
+            cpm(entry.rank.expected_cpm()),
+            cpm(Micros(last.worth.0.saturating_mul(1_000)))
         ),
         Some(_) | None => format!(
             "outranked: the pod is worth more without it ({} of {} ads, {used_ms} of {} ms)",
@@ -179,12 +170,28 @@ fn named(ad: Option<&ChosenAd>, scene: &Scene<'_>) -> String {
     entry.map_or_else(|| "another line item".to_owned(), |entry| entry.line_item.name.clone())
 }
 
-/// A price for a thousand, in units: two decimals, more where they say more.
+/// What a line item pays, in units and for what.
+pub(super) fn price_in_words(pricing: Pricing) -> String {
+    let model = match pricing.model {
+        PriceModel::Cpm => "CPM",
+        PriceModel::Cpcl => "CPCL",
+        PriceModel::Cpc => "a click",
+        PriceModel::Flat => "flat",
+    };
+    format!("{} {model}", units(pricing.amount))
+}
+
+/// A price for a thousand impressions, in units.
 pub(super) fn cpm(amount: Micros) -> String {
+    format!("{} CPM", units(amount))
+}
+
+/// Money in units: two decimals, more where they say more.
+fn units(amount: Micros) -> String {
     let text = amount.to_string();
     let whole = text.len() - 6;
     let decimals = text[whole..].trim_end_matches('0').len().max(2);
-    format!("{} CPM", &text[..whole + decimals])
+    text[..whole + decimals].to_owned()
 }
 
 #[cfg(test)]

@@ -20,6 +20,28 @@ struct Candidate<'a> {
     line_item: &'a LineItem,
     creative: &'a Creative,
     ad: Ad,
+    worth: i64,
+}
+
+/// What a line item charges, what it draws beforehand, and what an impression is expected to be worth.
+struct Priced {
+    price: Micros,
+    drawn: Micros,
+    worth: i64,
+}
+
+fn priced(line_item: &LineItem) -> Priced {
+    let amount = line_item.pricing.amount.0;
+    let (price, drawn, worth) = match (line_item.tier, line_item.pricing.model) {
+        (Tier::House, _) => (0, 0, 0),
+        (_, PriceModel::Cpm | PriceModel::Cpcl) => (amount / 1_000, amount / 1_000, amount / 1_000),
+        // Two clicks of a thousand impressions.
+        (_, PriceModel::Cpc) => (amount, 0, amount / 500),
+        (_, PriceModel::Flat) => {
+            (0, 0, line_item.goal.map_or(0, |goal| amount / i64::try_from(goal.impressions).unwrap()))
+        }
+    };
+    Priced { price: Micros(price), drawn: Micros(drawn), worth }
 }
 
 struct Naive<'a> {
@@ -98,7 +120,6 @@ impl<'a> Naive<'a> {
             && !(self.request.child && category == Some("alcohol"))
             && line_item.flight.start <= NOW.wall
             && NOW.wall < line_item.flight.end
-            && (line_item.tier == Tier::House || line_item.pricing.model == PriceModel::Cpm)
             && !self.playable(line_item).is_empty()
     }
 
@@ -135,19 +156,20 @@ impl<'a> Naive<'a> {
         let creative = uncapped.max_by_key(|one| self.seed.creative(one.id))?;
         let (_, money) = self.world.money.iter().find(|(id, _)| *id == line_item.id)?;
         let is_house = line_item.tier == Tier::House;
-        let price = if is_house { Micros(0) } else { Micros(line_item.pricing.amount.0 / 1_000) };
+        let Priced { price, drawn, worth } = priced(line_item);
         let lease = money
             .lease
-            .filter(|terms| terms.amount >= price && terms.max_ordinals > 0 && NOW.monotonic < terms.draw_until);
+            .filter(|terms| terms.amount >= drawn && terms.max_ordinals > 0 && NOW.monotonic < terms.draw_until);
         let floor = self.network.floor_cpm.max(self.placement.floor_cpm);
+        let flat = line_item.pricing.model == PriceModel::Flat;
         let may_pay =
-            line_item.pricing.amount >= floor && self.seed.passes(money.throttle, line_item.id) && lease.is_some();
+            (flat || worth * 1_000 >= floor.0) && self.seed.passes(money.throttle, line_item.id) && lease.is_some();
         if money.paused || excluded.contains(line_item.id) || !(is_house || may_pay) {
             return None;
         }
         let lease_id = lease.filter(|_| !is_house).map(|terms| terms.lease_id);
         let ad = Ad { line_item_id: line_item.id, creative_id: creative.id, price, lease_id };
-        Some(Candidate { line_item, creative, ad })
+        Some(Candidate { line_item, creative, ad, worth })
     }
 
     /// The sponsor on whose share the break falls, of those that run.
@@ -175,8 +197,8 @@ impl<'a> Naive<'a> {
         self.extend(&candidates, 0, &mut Vec::new(), &mut best);
         let mut ads = best.1;
         ads.sort_by_key(|&index| {
-            let Candidate { line_item, ad, .. } = &candidates[index];
-            (line_item.tier, -ad.price.0, std::cmp::Reverse(self.seed.tie(line_item.id)))
+            let Candidate { line_item, worth, .. } = &candidates[index];
+            (line_item.tier, -worth.max(&1), std::cmp::Reverse(self.seed.tie(line_item.id)))
         });
         ads.into_iter().map(|index| candidates[index].ad.clone()).collect()
     }
@@ -200,8 +222,8 @@ impl<'a> Naive<'a> {
 
     fn value(&self, all: &[Candidate<'_>], chosen: &[usize]) -> Value {
         let mut value = Value::default();
-        for Candidate { line_item, ad, .. } in chosen.iter().map(|&index| &all[index]) {
-            value.0[line_item.tier as usize] += ad.price.0.max(1);
+        for Candidate { line_item, worth, .. } in chosen.iter().map(|&index| &all[index]) {
+            value.0[line_item.tier as usize] += worth.max(&1);
             value.1 += u128::from(self.seed.tie(line_item.id));
         }
         value

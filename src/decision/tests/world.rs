@@ -239,7 +239,8 @@ fn creative(id: u32, advertiser: u32, chance: &mut Chance) -> Creative {
 
 fn line_item(id: u32, advertiser: u32, chance: &mut Chance) -> LineItem {
     let tier = chance.of(&[Tier::Sponsorship, Tier::Guaranteed, Tier::Auction, Tier::Auction, Tier::House]);
-    let model = if chance.percent(97) { PriceModel::Cpm } else { chance.of(&[PriceModel::Cpc, PriceModel::Flat]) };
+    let others = [PriceModel::Cpcl, PriceModel::Cpc, PriceModel::Flat];
+    let model = if chance.percent(70) { PriceModel::Cpm } else { chance.of(&others) };
     let flight = match chance.below(30) {
         0 => (0, 1_000_000_000),
         1 => (1_000_000_001, 2_000_000_000),

@@ -89,8 +89,11 @@ fn living_parent(path: &str, parent: Status, child: Status, faults: &mut Faults)
 
 fn budget(budget: Budget, faults: &mut Faults) {
     amount("budget.lifetime_micros", budget.lifetime, faults);
-    if budget.daily.is_some() {
-        faults.add("budget.daily_micros", "not_supported_yet", "daily budgets are not acted on yet");
+    amount("budget.daily_micros", budget.daily, faults);
+    if let (Some(daily), Some(lifetime)) = (budget.daily, budget.lifetime)
+        && daily > lifetime
+    {
+        faults.add("budget.daily_micros", "above_lifetime", "a daily budget is not above the one for life");
     }
 }
 

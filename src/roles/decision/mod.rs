@@ -262,10 +262,10 @@ impl DecisionRole {
         let mut failed = Vec::new();
         for ad in &decision.ads {
             let Billing::Lease(lease_id) = ad.billing else { continue };
-            if held.iter().any(|(other, draw)| other.line_item_id == ad.line_item_id && draw.price == ad.price) {
+            if held.iter().any(|(other, draw)| other.line_item_id == ad.line_item_id && draw.price == ad.drawn) {
                 continue;
             }
-            match self.spending.draw(ad.slot, lease_id, ad.price, now) {
+            match self.spending.draw(ad.slot, lease_id, ad.drawn, now) {
                 Ok(draw) => held.push((*ad, draw)),
                 Err(_) => failed.push(ad.line_item_id),
             }
@@ -277,7 +277,7 @@ impl DecisionRole {
 /// Takes the ad's draw out of what is held.
 fn take_draw(held: &mut Vec<(ChosenAd, Draw)>, ad: &ChosenAd) -> Option<Draw> {
     let index =
-        held.iter().position(|(other, draw)| other.line_item_id == ad.line_item_id && draw.price == ad.price)?;
+        held.iter().position(|(other, draw)| other.line_item_id == ad.line_item_id && draw.price == ad.drawn)?;
     Some(held.swap_remove(index).1)
 }
 

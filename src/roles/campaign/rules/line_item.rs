@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::creative::{Loopback, url};
 use super::{budget, caps, living_parent, name};
-use crate::model::{LineItem, Micros, PacingMode, PriceModel, Tier};
+use crate::catalog::Rank;
+use crate::model::{Budget, LineItem, Micros, PacingMode, PriceModel, Tier};
 use crate::roles::campaign::{Faults, View};
 use crate::targeting::syntax;
 
@@ -66,12 +67,6 @@ fn check_flight(line_item: &LineItem, faults: &mut Faults) {
 fn check_price(view: View<'_>, line_item: &LineItem, faults: &mut Faults) {
     const AMOUNT: &str = "pricing.amount_micros";
     let amount = line_item.pricing.amount;
-    match line_item.pricing.model {
-        PriceModel::Cpm => {}
-        PriceModel::Cpcl => faults.add("pricing.model", "not_supported_yet", "cpcl is not acted on yet"),
-        PriceModel::Cpc => faults.add("pricing.model", "not_supported_yet", "cpc is not acted on yet"),
-        PriceModel::Flat => faults.add("pricing.model", "not_supported_yet", "flat prices are not acted on yet"),
-    }
     if amount.0 < 0 {
         faults.add(AMOUNT, "too_small", "a price is at least 0 micros");
         return;
@@ -89,13 +84,29 @@ fn check_price(view: View<'_>, line_item: &LineItem, faults: &mut Faults) {
     if amount == Micros::ZERO {
         faults.add(AMOUNT, "too_small", "a paid line item has a price above 0; the house tier is free");
     }
-    price_whole(AMOUNT, amount, faults);
+    match line_item.pricing.model {
+        PriceModel::Cpm | PriceModel::Cpcl => price_whole(AMOUNT, amount, faults),
+        PriceModel::Cpc => {}
+        PriceModel::Flat if line_item.tier == Tier::Auction => {
+            faults.add("pricing.model", "wrong_tier", "an auction is for impressions, completed listens or clicks");
+        }
+        PriceModel::Flat => {
+            if line_item.budget.lifetime.is_some_and(|budget| budget < amount) {
+                let message = "the fee is owed at once: a budget below it could never serve";
+                faults.add("budget.lifetime_micros", "below_price", message);
+            }
+            if line_item.budget.daily.is_some() {
+                faults.add("budget.daily_micros", "not_with_flat", "a flat fee is owed at once, not day by day");
+            }
+        }
+    }
     // A bid below the floor can never serve; where a placement's floor is higher, the bid serves elsewhere.
     if line_item.tier == Tier::Auction
         && let Some(network) = view.network(line_item.network_id)
-        && amount < network.floor_cpm
+        && Rank::of(line_item).expected_cpm() < network.floor_cpm
     {
-        faults.add(AMOUNT, "below_floor", "the bid is below the network's floor and could never serve");
+        let message = "what an impression is expected to bring is below the network's floor: it could never serve";
+        faults.add(AMOUNT, "below_floor", message);
     }
 }
 
@@ -120,8 +131,9 @@ fn check_promise(line_item: &LineItem, faults: &mut Faults) {
             if !(1..=GOAL_MAX).contains(&goal.impressions) {
                 faults.add("goal.impressions", "out_of_range", format!("1 to {GOAL_MAX} impressions"));
             }
-            if goal.daily_impressions.is_some() {
-                faults.add("goal.daily_impressions", "not_supported_yet", "daily goals are not acted on yet");
+            if goal.daily_impressions.is_some_and(|daily| !(1..=goal.impressions).contains(&daily)) {
+                let message = "1 impression a day up to all of the goal";
+                faults.add("goal.daily_impressions", "out_of_range", message);
             }
         }
         (None, false) => {}
@@ -140,8 +152,8 @@ fn check_promise(line_item: &LineItem, faults: &mut Faults) {
             faults.add("pacing.mode", "not_supported_yet", "only even and as_fast_as_possible are acted on yet");
         }
     }
-    if tier == Tier::House && line_item.budget.lifetime.is_some() {
-        faults.add("budget.lifetime_micros", "house_is_free", "a house line item is never billed: it has no budget");
+    if tier == Tier::House && line_item.budget != Budget::default() {
+        faults.add("budget", "house_is_free", "a house line item is never billed: it has no budget");
     }
 }
 
