@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::{Exit, Failure, print};
 use crate::clock::ACCELERATION_MAX;
-use crate::demo::{self, LISTENERS_MAX, Options};
+use crate::demo::{self, Forgery, LISTENERS_MAX, Options};
 
 /// Arguments of `segue demo`.
 #[derive(clap::Args, Debug)]
@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// Virtual seconds in a real one.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=i64::from(ACCELERATION_MAX)))]
     speed: u32,
+    /// For tests: forge the stopped server's log in this way before it is checked; the checker must find it, and the exit status be 1.
+    #[arg(long, hide = true, value_enum)]
+    forge: Option<Forgery>,
 }
 
 /// Plays until the time is over or Ctrl-C, and checks the books.
@@ -40,6 +43,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
         json: args.json,
         listeners: usize::try_from(args.listeners).context("the number of listeners")?,
         speed: args.speed,
+        forge: args.forge,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let summary = runtime.block_on(demo::run(&options))?;

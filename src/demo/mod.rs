@@ -9,6 +9,7 @@ mod body;
 pub mod checker;
 pub mod client;
 pub mod evidence;
+mod forgery;
 mod player;
 mod pod;
 mod reports;
@@ -34,6 +35,7 @@ use advertiser::Advertiser;
 use checker::{LogSummary, Reported, Rules, Verdict};
 use client::Client;
 use evidence::{Evidence, Recorder};
+pub use forgery::Forgery;
 use player::{Player, Stage};
 use status::Screen;
 use tally::{Counts, Tally};
@@ -56,6 +58,8 @@ pub struct Options {
     pub listeners: usize,
     /// Virtual seconds in a real one.
     pub speed: u32,
+    /// For tests: how the log is forged before it is checked.
+    pub forge: Option<Forgery>,
 }
 
 /// The demo in numbers; in JSON the last line of standard output.
@@ -147,6 +151,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Summary> {
     let folder = server::Folder::prepare(options.data_dir.clone(), options.seed)?;
     screen.say(&format!("seed {}; starting a server with its data in {}", options.seed, folder.path().display()));
     let performance = perform(options, &screen, folder.path()).await?;
+    if let Some(forgery) = options.forge {
+        screen.say(&forgery.commit(folder.path())?.in_words(forgery));
+    }
     let verdict = performance.judge(folder.path())?;
     let summary = status::summary(options, &performance, &verdict);
     screen.say(summary.in_words().trim_end());

@@ -1,10 +1,7 @@
 //! The demo as a whole, in small.
 
 use super::*;
-use crate::event_log::{KIND_TOPIC_RECORD, StoredRecord, Topic, money_dir};
-use crate::events;
-use crate::journal::{self, RealDisk, SharedDisk, edit};
-use crate::model::BeaconEvent;
+use crate::event_log::money_dir;
 use crate::model::{App, Micros, NetworkId, Now, Placement, PlacementKey, WallMs};
 use crate::roles::campaign::{CampaignRole, CatalogState, Command, Outcome, Requester};
 
@@ -40,11 +37,13 @@ fn the_catalogue_accepts_the_world() {
     }
 }
 
-/// A careful change of the log, and the rules by whose names it may be found.
-struct Forgery {
-    description: &'static str,
-    rules: &'static [&'static str],
-    forge: fn(&SharedDisk, &Path, u64),
+/// The rules by whose names a forgery may be found.
+fn rules_against(forgery: Forgery) -> &'static [&'static str] {
+    match forgery {
+        Forgery::DeleteRecord => &["missing_record"],
+        Forgery::DoubleRecord => &["doubled_record"],
+        Forgery::ChangePrice => &["changed_record", "price"],
+    }
 }
 
 /// A short demo on a real server, and then its log forged with care: each forgery must be found and named.
@@ -52,8 +51,15 @@ struct Forgery {
 async fn a_short_demo_is_right_and_each_forgery_of_its_log_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let data_dir = folder.path().join("data");
-    let options =
-        Options { seconds: Some(4), seed: 7, data_dir: Some(data_dir.clone()), json: true, listeners: 150, speed: 120 };
+    let options = Options {
+        seconds: Some(4),
+        seed: 7,
+        data_dir: Some(data_dir.clone()),
+        json: true,
+        listeners: 150,
+        speed: 120,
+        forge: None,
+    };
     let place = server::Folder::prepare(options.data_dir.clone(), options.seed).expect("an empty folder");
     let performance = perform(&options, &Screen::new(true), place.path()).await.expect("it runs");
     let verdict = performance.judge(&data_dir).expect("the log can be read");
@@ -61,71 +67,19 @@ async fn a_short_demo_is_right_and_each_forgery_of_its_log_is_named() {
     assert!(summary.is_right(), "{}", summary.in_words());
     assert!(summary.filled_breaks > 50 && summary.billed_impressions > 20, "{}", summary.in_words());
 
-    let disk: SharedDisk = Arc::new(RealDisk);
-    let money = money_dir(&data_dir);
-    let (seq, _) = paid_impression(&data_dir);
-    let forgeries = [
-        Forgery {
-            description: "one record deleted",
-            rules: &["missing_record"],
-            forge: |disk, dir, seq| edit::delete_record(disk, dir, seq).expect("edited"),
-        },
-        Forgery {
-            description: "one record doubled",
-            rules: &["doubled_record"],
-            forge: |disk, dir, seq| edit::double_record(disk, dir, seq).expect("edited"),
-        },
-        Forgery {
-            description: "one price changed",
-            rules: &["changed_record", "price"],
-            forge: |disk, dir, seq| edit::change_payload(disk, dir, seq, dearer).expect("edited"),
-        },
-    ];
-    let kept = folder.path().join("kept");
+    let (money, kept) = (money_dir(&data_dir), folder.path().join("kept"));
     copy_files(&money, &kept);
-    for Forgery { description, rules, forge } in forgeries {
-        forge(&disk, &money, seq);
+    for forgery in Forgery::ALL {
+        forgery.commit(&data_dir).expect("forged");
         let verdict = performance.judge(&data_dir).expect("the log can be read");
         // What is not right ends the command with exit status 1.
-        assert!(!status::summary(&options, &performance, &verdict).is_right(), "{description}");
+        assert!(!status::summary(&options, &performance, &verdict).is_right(), "{forgery:?}");
         let found = verdict.findings;
-        assert!(found.total() > 0, "{description}: nothing was found");
-        assert!(rules.contains(&found.kept[0].rule), "{description}: {:?}", found.kept);
+        assert!(found.total() > 0, "{forgery:?}: nothing was found");
+        assert!(rules_against(forgery).contains(&found.kept[0].rule), "{forgery:?}: {:?}", found.kept);
         copy_files(&kept, &money);
     }
     assert_eq!(performance.judge(&data_dir).expect("the log can be read").findings.total(), 0, "restored");
-}
-
-/// The number of a record of a paid impression that was recorded once, and its payload.
-fn paid_impression(data_dir: &Path) -> (u64, Vec<u8>) {
-    let mut seen = std::collections::BTreeMap::<_, (u64, Vec<u8>, u32)>::new();
-    for record in journal::read_dir(Arc::new(RealDisk), money_dir(data_dir)).expect("it opens") {
-        let record = record.expect("it is whole");
-        let stored = StoredRecord::decode(record.kind, &record.payload).expect("a topic's record");
-        if stored.topic != Topic::Events {
-            continue;
-        }
-        let envelope = events::decode(stored.payload).expect("an event");
-        if let events::Event::Beacon(beacon) = &envelope.body
-            && beacon.event == BeaconEvent::Impression
-            && beacon.price > Micros::ZERO
-            && envelope.received_at <= beacon.billable_until
-        {
-            seen.entry(envelope.event_id).or_insert((record.seq, record.payload.clone(), 0)).2 += 1;
-        }
-    }
-    let (seq, payload, _) = seen.into_values().find(|(_, _, times)| *times == 1).expect("something was heard");
-    (seq, payload)
-}
-
-/// The record with a price one micro higher.
-fn dearer(payload: &mut Vec<u8>) {
-    let stored = StoredRecord::decode(KIND_TOPIC_RECORD, payload).expect("a topic's record");
-    let mut envelope = events::decode(stored.payload).expect("an event");
-    let events::Event::Beacon(beacon) = &mut envelope.body else { panic!("not a beacon") };
-    beacon.price = Micros(beacon.price.0 + 1);
-    let changed = events::encode(&envelope);
-    *payload = StoredRecord { payload: &changed, ..stored }.encode();
 }
 
 fn copy_files(from: &Path, to: &Path) {

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that there is one link.
 
 mod bad_input;
+mod canaries;
 mod command_line;
 mod first_ad;
 mod harness;
