@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use segue::impressions::TruncatedIp;
 use segue::model::{
     AdvertiserId, AppKey, CampaignId, CreativeId, DecisionId, ImpressionId, LeaseId, LineItemId, ListenerKey, Micros,
     NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
@@ -25,6 +26,7 @@ fn claims() -> Claims {
         pseudonym: Pseudonym([2; 16]),
         placement: PlacementKey::new("between-tracks").expect("a key"),
         app: AppKey::new("android"),
+        asked_from: Some(TruncatedIp::V4([192, 0, 2])),
         country: Some(*b"se"),
         platform: Platform::Android,
         decided_at: WallMs(1_790_000_000_000),

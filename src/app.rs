@@ -37,6 +37,7 @@ use crate::roles::decision::{
     DecisionIds, DecisionRole, DecisionShell, Reporter, Sample, Sampler, Supply, Surroundings,
 };
 use crate::roles::health::{Health, Lights};
+use crate::roles::heard::HeardWatch;
 use crate::roles::listeners::ListenerAccess;
 use crate::store::{self, Listeners, Store};
 use crate::telemetry::{Metric, Metrics, RequestIds};
@@ -128,6 +129,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         catalog,
         log: log.clone(),
         listeners: ListenerAccess::new(Arc::clone(&listeners)),
+        heard: Arc::new(HeardWatch::new(config.decision.heard, metrics.clone())),
         clock: clock.clone(),
         metrics: metrics.clone(),
         decision_ids: DecisionIds::new(entropy.bytes()),
@@ -154,13 +156,12 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         clock,
     };
     let serving = server::serve(listener, config, parts).context("starting the HTTP server")?;
-    let handle = serving.handle();
     Ok(Running {
         address,
         campaigns,
         metrics,
         health,
-        server: handle,
+        server: serving.handle(),
         serving: tokio::spawn(serving),
         parts: Parts { lights, listeners, log, accounting, campaign_writer, rebuilding, observers },
     })
@@ -207,13 +208,22 @@ fn player(
 ) -> Player {
     let keys = token_keys(identity);
     let (log, listeners) = (surroundings.log.clone(), surroundings.listeners.clone());
+    let heard = Arc::clone(&surroundings.heard);
     let (clock, metrics) = (surroundings.clock.clone(), surroundings.metrics.clone());
     let ack_timeout = Duration::from_millis(config.journal.ack_timeout_ms);
     let beacon_role = BeaconRole::new(keys.clone(), identity.server_id, boot_id);
     let decision_role = DecisionRole::new(spending, keys, identity.server_id, boot_id);
     Player {
         decisions: DecisionShell::new(decision_role, surroundings),
-        beacons: BeaconShell::new(beacon_role, log, listeners.clone(), clock.clone(), metrics.clone(), ack_timeout),
+        beacons: BeaconShell::new(
+            beacon_role,
+            log,
+            listeners.clone(),
+            heard,
+            clock.clone(),
+            metrics.clone(),
+            ack_timeout,
+        ),
         listeners,
         listener_secret: ListenerSecret::new(&identity.listener_secret.0),
         campaigns,

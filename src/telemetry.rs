@@ -73,6 +73,8 @@ metric_table! {
     HttpRefused       Counter "http_refused_total"           ["reason"]          "Requests refused for what they contained or who sent them."
     InputWarnings     Counter "input_warnings_total"         ["code"]            "Optional fields that were dropped with a warning."
     Breaks            Counter "breaks_total"                 ["outcome"]         "Ad breaks answered, by outcome."
+    LimitedBreaks     Counter "limited_breaks_total"         ["subject", "outcome"] "Ad breaks of apps and addresses whose ads are rarely heard: limited to house ads, or a probe with paid ones."
+    UnwatchedDraws    Counter "unwatched_draws_total"        ["subject"]         "Ads drawn for apps and addresses that are not watched, since as many are as may be."
     Ads               Counter "ads_total"                    ["tier"]            "Ads put into pods, by tier."
     NoFill            Counter "no_fill_total"                ["reason"]          "Candidates not served, by reason."
     DecisionSeconds   Seconds "decision_seconds"             []                  "Time of one decision, draws included, HTTP not."

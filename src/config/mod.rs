@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::impressions::HeardRule;
 use raw::RawConfig;
 pub use raw::{Problem, Sources};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
@@ -72,6 +73,8 @@ pub struct DecisionConfig {
     pub sample_one_in: u32,
     /// Listeners kept in memory.
     pub listener_cache_entries: usize,
+    /// When an app or address gets house ads only.
+    pub heard: HeardRule,
 }
 
 /// Accounting's part.
@@ -169,6 +172,13 @@ impl Config {
             decision: DecisionConfig {
                 sample_one_in: raw.number_u32("decision.sample_one_in"),
                 listener_cache_entries: raw.number_usize("decision.listener_cache_entries"),
+                heard: HeardRule {
+                    min_percent: raw.number_u32("decision.heard_min_percent"),
+                    min_draws: raw.number_u32("decision.heard_min_draws"),
+                    window_ms: seconds_ms(raw.number_u32("decision.heard_window_seconds")),
+                    grace_ms: seconds_ms(raw.number_u32("decision.heard_grace_seconds")),
+                    probe_one_in: raw.number_u32("decision.heard_probe_one_in"),
+                },
             },
             accounting: AccountingConfig {
                 commit_interval_ms: raw.number("accounting.commit_interval_ms"),
@@ -190,7 +200,16 @@ impl Config {
             let reason = format!("must hold at least four segments of {} bytes", self.journal.segment_bytes);
             raw.refuse_together("journal.quota_bytes", reason);
         }
+        let HeardRule { window_ms, grace_ms, .. } = self.decision.heard;
+        if grace_ms > window_ms {
+            let reason = format!("must be at most decision.heard_window_seconds, {}", window_ms / 1_000);
+            raw.refuse_together("decision.heard_grace_seconds", reason);
+        }
     }
+}
+
+fn seconds_ms(seconds: u32) -> i64 {
+    i64::from(seconds) * 1_000
 }
 
 fn public_url(text: &str) -> Result<Option<String>, String> {
@@ -281,11 +300,13 @@ mod tests {
             let Kind::Number { min, max, .. } = setting.kind else { continue };
             for (value, valid) in [(min, true), (max, true), (max + 1, false)] {
                 let text = value.to_string();
-                // A quota and a segment must fit each other; here each is tested alone.
+                // A quota and a segment must fit each other, and a grace its window; here each is tested alone.
                 let mut flags = vec![(setting.name, text.as_str())];
                 match setting.name {
                     "journal.quota_bytes" => flags.push(("journal.segment_bytes", "65536")),
                     "journal.segment_bytes" => flags.push(("journal.quota_bytes", "1099511627776")),
+                    "decision.heard_window_seconds" => flags.push(("decision.heard_grace_seconds", "1")),
+                    "decision.heard_grace_seconds" => flags.push(("decision.heard_window_seconds", "604800")),
                     _ => {}
                 }
                 assert_eq!(Config::load(&from_flags(&flags)).is_ok(), valid, "{} = {value}", setting.name);
@@ -369,6 +390,8 @@ mod tests {
     fn settings_that_contradict_each_other_are_refused() {
         let problems = problems(&from_flags(&[("journal.quota_bytes", "1048576")]));
         assert_eq!(problems[0].0, "journal.quota_bytes");
+        let problems = self::problems(&from_flags(&[("decision.heard_window_seconds", "60")]));
+        assert_eq!(problems[0].0, "decision.heard_grace_seconds");
     }
 
     #[test]

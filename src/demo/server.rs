@@ -163,7 +163,7 @@ impl Server {
     }
 }
 
-/// A server's usual configuration, but for a free port, and more sampling: a demo is short.
+/// A server's usual configuration, but for a free port, more sampling and a shorter window: a demo is short.
 fn config(data_dir: &Path, speed: u32) -> anyhow::Result<Config> {
     let data_dir = data_dir.to_str().context("the data folder's name is not text")?;
     let acceleration = speed.to_string();
@@ -171,6 +171,9 @@ fn config(data_dir: &Path, speed: u32) -> anyhow::Result<Config> {
         ("server.listen", "127.0.0.1:0"),
         ("data.dir", data_dir),
         ("decision.sample_one_in", "8"),
+        // Ten virtual minutes, the life of the demo's tokens: players are judged while it runs, and stand the test.
+        ("decision.heard_window_seconds", "600"),
+        ("decision.heard_grace_seconds", "600"),
         ("clock.acceleration", &acceleration),
     ];
     let flags = flags.map(|(name, value)| (name.to_owned(), value.to_owned(), "the demo".to_owned())).to_vec();

@@ -7,9 +7,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::network_of;
 use super::player::Player;
 use super::problem::Problem;
-use crate::impressions::TruncatedIp;
 use crate::roles::beacon::{Beacon, BeaconFailure, BeaconRefusal};
 use crate::telemetry::Metric;
 use crate::tokens::TokenError;
@@ -94,7 +94,7 @@ async fn hear(
 ) -> Result<HttpResponse, Problem> {
     // A bad optional parameter costs what it would have said, not the beacon.
     let played_ms = query.and_then(|query| query.played_ms);
-    let truncated_ip = request.peer_addr().map(|address| TruncatedIp::of(address.ip()));
+    let truncated_ip = network_of(request);
     let heard = player.beacons.hear(Beacon { event, token, played_ms, truncated_ip, trace_id: None }).await;
     match heard {
         Ok(event) => {

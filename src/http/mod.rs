@@ -1,6 +1,9 @@
 //! HTTP: wire structs and their conversion to the domain. No decisions are made here.
 
+use actix_web::HttpRequest;
 use utoipa::OpenApi;
+
+use crate::impressions::TruncatedIp;
 
 pub mod admin;
 pub mod auth;
@@ -38,4 +41,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut description = campaigns::openapi();
     description.merge(Others::openapi());
     description
+}
+
+/// The network that the request comes from; none where the connection is already gone.
+fn network_of(request: &HttpRequest) -> Option<TruncatedIp> {
+    request.peer_addr().map(|address| TruncatedIp::of(address.ip()))
 }

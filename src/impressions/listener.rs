@@ -91,18 +91,29 @@ pub fn keep_answer(state: &mut ListenerState, request_id: &RequestId, answer: &[
     }
 }
 
+/// What a report that an ad was heard told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It was reserved, and is heard from now on.
+    First,
+    /// It was heard before: the report is a repeat.
+    Again,
+    /// It was not there any more, and is put back as heard.
+    PutBack,
+}
+
 /// The ad was heard: its exposure counts for as long as windows look back. One that is not there any more, because another device's break gave it up,
-/// it ran out, or the state was lost, is put back. False when it was put back.
-pub fn confirm(state: &mut ListenerState, heard: Exposure) -> bool {
+/// it ran out, or the state was lost, is put back.
+pub fn confirm(state: &mut ListenerState, heard: Exposure) -> Heard {
     let heard = Exposure { state: ExposureState::Heard, ..heard };
     if let Some(known) = state.exposures.iter_mut().find(|known| known.impression_id == heard.impression_id) {
-        known.state = ExposureState::Heard;
-        return true;
+        let before = std::mem::replace(&mut known.state, ExposureState::Heard);
+        return if before == ExposureState::Heard { Heard::Again } else { Heard::First };
     }
     let place = state.exposures.partition_point(|known| known.at <= heard.at);
     state.exposures.insert(place, heard);
     bound(state);
-    false
+    Heard::PutBack
 }
 
 /// Drops the oldest exposures beyond what is kept.
@@ -187,7 +198,8 @@ mod tests {
         let mut state = nobody();
         let (open_break, reserved) = opened("a", 1, 0, false);
         open(&mut state, open_break, reserved);
-        assert!(confirm(&mut state, exposure(1, 0)));
+        assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::First);
+        assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::Again);
         assert!(!release(&mut state, impression(1)));
         let (open_break, reserved) = opened("b", 2, 10, false);
         assert!(open(&mut state, open_break, reserved).is_empty());
@@ -206,13 +218,13 @@ mod tests {
         open(&mut state, open_break, reserved);
         let (open_break, reserved) = opened("b", 2, 10, false);
         assert_eq!(open(&mut state, open_break, reserved).len(), 1, "the other device's break gave it up");
-        assert!(!confirm(&mut state, exposure(1, 5)), "put back");
+        assert_eq!(confirm(&mut state, exposure(1, 5)), Heard::PutBack);
         assert_eq!(
             state.exposures.iter().map(|one| one.impression_id).collect::<Vec<_>>(),
             [impression(1), impression(2)]
         );
         assert_eq!(state.exposures[0].state, ExposureState::Heard);
-        assert!(confirm(&mut state, exposure(1, 5)), "once");
+        assert_eq!(confirm(&mut state, exposure(1, 5)), Heard::Again);
     }
 
     #[test]
@@ -256,7 +268,7 @@ mod tests {
                     }
                     2 => {
                         if let Some(known) = state.exposures.iter().find(|known| known.impression_id == impression(1_000 + number)).copied() {
-                            assert!(confirm(&mut state, known));
+                            prop_assert_ne!(confirm(&mut state, known), Heard::PutBack);
                             heard.insert(known.impression_id);
                         }
                     }

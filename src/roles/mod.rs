@@ -5,5 +5,6 @@ pub mod beacon;
 pub mod campaign;
 pub mod decision;
 pub mod health;
+pub mod heard;
 pub mod listeners;
 pub mod records;

@@ -3,7 +3,8 @@
 //! # Layout, version 1 (numbers big-endian)
 //!
 //! ```text
-//! byte  0          flags: 1 impression at start, 2 preview, 4 app present, 8 country present; the others are 0
+//! byte  0          flags: 1 impression at start, 2 preview, 4 app present, 8 country present, 16 IPv4 or 32 IPv6 network present;
+//!                  the others are 0
 //! byte  1          tier: 0 sponsorship, 1 guaranteed, 2 auction, 3 house
 //! byte  2          price model: 0 CPM, 1 CPCL, 2 CPC, 3 flat
 //! byte  3          platform, in the order of `Platform::ALL`
@@ -18,8 +19,10 @@
 //! bytes 181..183   country, two letters in lower case; zero when absent
 //! byte  183        length of the placement's key, then the key
 //! byte  ...        length of the app's key, then the key; only when present
+//! bytes ...        network that was asked from: 3 bytes of IPv4 or 6 of IPv6; only when present
 //! ```
 
+use crate::impressions::TruncatedIp;
 use crate::model::{
     AdvertiserId, AppKey, CampaignId, CreativeId, DecisionId, ImpressionId, LineItemId, ListenerKey, Micros, NetworkId,
     PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
@@ -29,10 +32,12 @@ const IMPRESSION_AT_START: u8 = 1;
 const PREVIEW: u8 = 2;
 const APP: u8 = 4;
 const COUNTRY: u8 = 8;
-const KNOWN_FLAGS: u8 = IMPRESSION_AT_START | PREVIEW | APP | COUNTRY;
+const FROM_V4: u8 = 16;
+const FROM_V6: u8 = 32;
+const KNOWN_FLAGS: u8 = IMPRESSION_AT_START | PREVIEW | APP | COUNTRY | FROM_V4 | FROM_V6;
 
-/// Most bytes of the claims: the fixed part and two keys of full length.
-pub(super) const MAX_CLAIMS_BYTES: usize = 183 + 2 * (1 + PlacementKey::MAX_LEN);
+/// Most bytes of the claims: the fixed part, two keys of full length, and the longer kind of network.
+pub(super) const MAX_CLAIMS_BYTES: usize = 183 + 2 * (1 + PlacementKey::MAX_LEN) + 6;
 
 const TIERS: [Tier; 4] = [Tier::Sponsorship, Tier::Guaranteed, Tier::Auction, Tier::House];
 const PRICE_MODELS: [PriceModel; 4] = [PriceModel::Cpm, PriceModel::Cpcl, PriceModel::Cpc, PriceModel::Flat];
@@ -68,6 +73,8 @@ pub struct Claims {
     pub placement: PlacementKey,
     /// The player application.
     pub app: Option<AppKey>,
+    /// Where it was asked for, as a network; none where that doesn't matter.
+    pub asked_from: Option<TruncatedIp>,
     /// ISO 3166-1 alpha-2 in lower case.
     pub country: Option<[u8; 2]>,
     /// The kind of player.
@@ -92,6 +99,8 @@ impl Claims {
             (self.preview, PREVIEW),
             (self.app.is_some(), APP),
             (self.country.is_some(), COUNTRY),
+            (matches!(self.asked_from, Some(TruncatedIp::V4(_))), FROM_V4),
+            (matches!(self.asked_from, Some(TruncatedIp::V6(_))), FROM_V6),
         ];
         to.push(flags.into_iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum());
         to.push(match self.tier {
@@ -129,6 +138,9 @@ impl Claims {
         if let Some(app) = &self.app {
             write_key(to, app.as_str());
         }
+        if let Some(network) = &self.asked_from {
+            to.extend_from_slice(network.as_bytes());
+        }
     }
 
     /// The claims of a layout; `None` for bytes that are none, or that have something after the end.
@@ -155,6 +167,12 @@ impl Claims {
             country: country(flags, reader.array()?).ok()?,
             placement: PlacementKey::new(reader.key()?)?,
             app: if flags & APP == 0 { None } else { Some(AppKey::new(reader.key()?)?) },
+            asked_from: match flags & (FROM_V4 | FROM_V6) {
+                0 => None,
+                FROM_V4 => Some(TruncatedIp::V4(reader.array()?)),
+                FROM_V6 => Some(TruncatedIp::V6(reader.array()?)),
+                _ => return None,
+            },
             tier: *TIERS.get(usize::from(tier))?,
             price_model: *PRICE_MODELS.get(usize::from(price_model))?,
             platform: *Platform::ALL.get(usize::from(platform))?,
@@ -234,6 +252,7 @@ pub(crate) mod tests {
             pseudonym: Pseudonym([0xBB; 16]),
             placement: PlacementKey::new("between-tracks").expect("a key"),
             app: AppKey::new("android"),
+            asked_from: None,
             country: Some(*b"se"),
             platform: Platform::Android,
             decided_at: WallMs(1_790_000_000_000),
@@ -249,7 +268,12 @@ pub(crate) mod tests {
         let ids = prop::array::uniform7(any::<u128>());
         let kinds = (0..4_usize, 0..4_usize, 0..9_usize, any::<bool>(), any::<bool>(), any::<bool>());
         let numbers = (any::<i64>(), any::<i64>(), any::<i64>(), any::<u32>(), any::<u32>());
-        let texts = ("[!-~]{1,128}", prop::option::of("[!-~]{1,128}"), prop::option::of("[a-z]{2}"));
+        let networks = prop_oneof![
+            Just(None),
+            any::<[u8; 3]>().prop_map(|bytes| Some(TruncatedIp::V4(bytes))),
+            any::<[u8; 6]>().prop_map(|bytes| Some(TruncatedIp::V6(bytes))),
+        ];
+        let texts = ("[!-~]{1,128}", prop::option::of("[!-~]{1,128}"), prop::option::of("[a-z]{2}"), networks);
         (ids, kinds, numbers, texts).prop_map(|(ids, kinds, numbers, texts)| {
             let (tier, model, platform, at_start, preview, leased) = kinds;
             let (price, decided_at, billable_until, duration_ms, ordinal) = numbers;
@@ -274,6 +298,7 @@ pub(crate) mod tests {
                 pseudonym: Pseudonym(ids[1].to_le_bytes()),
                 placement: PlacementKey::new(&texts.0).expect("a key"),
                 app: texts.1.map(|text| AppKey::new(&text).expect("a key")),
+                asked_from: texts.3,
                 country: texts.2.map(|text| text.as_bytes().try_into().expect("two letters")),
                 platform: Platform::ALL[platform],
                 decided_at: WallMs(decided_at),
@@ -299,7 +324,9 @@ pub(crate) mod tests {
 
     #[test]
     fn unknown_codes_are_none() {
-        for (at, value) in [(0, 16), (1, 4), (2, 4), (3, 9), (128, 3), (181, b'S'), (183, 0)] {
+        for (at, value) in
+            [(0, 0b1_1100), (0, 0b11_1100), (0, 0b100_1100), (1, 4), (2, 4), (3, 9), (128, 3), (181, b'S'), (183, 0)]
+        {
             let mut bytes = Vec::new();
             golden_claims().write(&mut bytes);
             bytes[at] = value;

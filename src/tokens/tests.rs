@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::claims::tests::{any_claims, golden_claims};
 use super::*;
+use crate::impressions::TruncatedIp;
 
 /// The key of the golden token; never one of a real installation.
 fn keys() -> TokenKeys {
@@ -14,14 +15,19 @@ fn keys() -> TokenKeys {
 
 #[test]
 fn a_token_of_version_1_is_sealed_and_opened_alike() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/golden/v1/token.txt");
-    let token = keys().seal(&golden_claims());
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, format!("{token}\n")).expect("the golden file is writable");
+    let from = TruncatedIp::from_bytes(&[192, 0, 2]);
+    for (file, claims) in
+        [("token.txt", golden_claims()), ("token_from.txt", Claims { asked_from: from, ..golden_claims() })]
+    {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/golden/v1").join(file);
+        let token = keys().seal(&claims);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, format!("{token}\n")).expect("the golden file is writable");
+        }
+        let kept = std::fs::read_to_string(&path).expect("it is committed");
+        assert_eq!(kept.trim_end(), token, "UPDATE_GOLDEN=1 rewrites it; tokens in the air would not open any more");
+        assert_eq!(keys().open(kept.trim_end()), Ok(claims), "{file}");
     }
-    let kept = std::fs::read_to_string(&path).expect("it is committed");
-    assert_eq!(kept.trim_end(), token, "UPDATE_GOLDEN=1 rewrites it; tokens in the air would not open any more");
-    assert_eq!(keys().open(kept.trim_end()), Ok(golden_claims()));
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod first_ad;
 mod harness;
 mod kill;
 mod layers;
+mod rarely_heard;
 mod repository;
 mod serve;

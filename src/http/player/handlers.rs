@@ -8,13 +8,13 @@ use super::parse::{self, ParseError};
 use super::render::{self, Audience};
 use super::wire::{AdBreakAnswer, AdBreakRequestBody, WarningBody};
 use crate::clock::Clock;
-use crate::http::auth;
 use crate::http::problem::{FieldError, Problem};
+use crate::http::{auth, network_of};
 use crate::impressions::{ListenerSecret, ListenerSubject};
 use crate::model::{Actor, AppKey, Role};
 use crate::roles::beacon::BeaconShell;
 use crate::roles::campaign::CampaignHandle;
-use crate::roles::decision::{DecisionShell, Explain};
+use crate::roles::decision::{Asking, DecisionShell, Explain, Origin};
 use crate::roles::listeners::ListenerAccess;
 use crate::telemetry::{Metric, Metrics};
 
@@ -80,8 +80,9 @@ pub(crate) async fn post_ad_break(
         .map_err(|error| Problem::invalid(vec![field_error(error.path, error.code, &error.message)]))?;
     count_warnings(&player.metrics, &warnings);
     let sees_prices = actor.role == Role::Operator;
+    let origin = if sees_prices { Origin::Operator } else { Origin::Player(network_of(&http)) };
     let (request_id, formats) = (request.request_id.clone(), request.spec.formats.clone());
-    let answer = player.decisions.answer(request, explain, None, |answered| {
+    let answer = player.decisions.answer(request, Asking { explain, trace_id: None, origin }, |answered| {
         let public_url = player.public_url.as_str();
         let audience = Audience { request_id: &request_id, formats: &formats, public_url, sees_prices };
         let answer = render::answer(answered, audience, warnings);

@@ -28,7 +28,7 @@ pub struct Audience<'a> {
 #[must_use]
 pub fn answer(answered: &AnsweredBreak, audience: Audience<'_>, warnings: Vec<WarningBody>) -> AdBreakAnswer {
     let decision = &answered.decision;
-    let reasons = decision.reasons.iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
+    let reasons = answered.reasons().map(|(reason, count)| (reason.to_owned(), count)).collect();
     let after_ms = match decision.next_break {
         NextBreak::Never => NEVER_MS,
         NextBreak::InMs(ms) => ms,
@@ -38,6 +38,7 @@ pub fn answer(answered: &AnsweredBreak, audience: Audience<'_>, warnings: Vec<Wa
         request_id: audience.request_id.as_str().to_owned(),
         ads: (1..).zip(&answered.ads).map(|(slot, ad)| ad_body(slot, ad, audience)).collect(),
         no_break: answered.no_break.map(str::to_owned),
+        limited: answered.limited.map(|limited| limited.name().to_owned()),
         no_fill_reasons: reasons,
         next_break: NextBreakBody { after_ms },
         degradation_tier: decision.degradation as u8,

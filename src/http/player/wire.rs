@@ -210,6 +210,10 @@ pub struct AdBreakAnswer {
     /// Why no break is due: `premium`, `cadence`, `too_many_prefetched`, ... Absent when one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_break: Option<String>,
+    /// Why there are house ads only: `rarely_heard_app` or `rarely_heard_address`, where few of the paid ads that were answered to the app, or
+    /// to the network that it asks from, were ever reported as heard. Absent as a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limited: Option<String>,
     /// Why line items were not picked: reason and how many were looked at and refused for it. The search stops as soon as nothing unseen can
     /// improve the pod, so these are the refusals on the way, not of the whole catalogue.
     pub no_fill_reasons: BTreeMap<String, u32>,

@@ -9,8 +9,9 @@ mod shell;
 pub use shell::{BeaconFailure, BeaconShell};
 
 use crate::events::{BeaconRecord, Envelope, Event, TraceId};
-use crate::impressions::TruncatedIp;
-use crate::model::{BeaconEvent, BootId, Exposure, ExposureState, ListenerKey, Now, ServerId};
+use crate::impressions::{DrawTimes, TruncatedIp};
+use crate::model::{BeaconEvent, BootId, Exposure, ExposureState, ImpressionId, ListenerKey, Now, ServerId};
+use crate::roles::heard::Asker;
 use crate::tokens::{Claims, TokenError, TokenKeys};
 
 /// One beacon as it came in.
@@ -48,6 +49,17 @@ pub struct Accepted {
     pub envelope: Envelope,
     /// What it means for the listener's caps.
     pub exposure: Option<ExposureChange>,
+    /// The draw that was heard, if that is what it tells.
+    pub draw: Option<HeardDraw>,
+}
+
+/// A paid ad that was heard, and who it was drawn for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeardDraw {
+    /// Who asked for it.
+    pub asker: Asker,
+    /// Its times.
+    pub times: DrawTimes,
 }
 
 /// What a beacon means for the listener's caps.
@@ -96,6 +108,8 @@ impl BeaconRole {
         let exposure = exposure_change(event, claims.impression_at_start)
             .filter(|_| !claims.preview)
             .map(|kind| ExposureChange { listener_key: claims.listener_key, exposure: exposure_of(&claims), kind });
+        let is_heard = exposure.is_some_and(|change| change.kind == ExposureChangeKind::Heard);
+        let draw = if is_heard { draw_of(&claims) } else { None };
         let body = Event::Beacon(Box::new(BeaconRecord::of(event, claims, beacon.played_ms, beacon.truncated_ip)));
         let envelope = Envelope {
             event_id: body.id(),
@@ -106,8 +120,17 @@ impl BeaconRole {
             trace_id: beacon.trace_id,
             body,
         };
-        Ok(Accepted { event, envelope, exposure })
+        Ok(Accepted { event, envelope, exposure, draw })
     }
+}
+
+/// The draw that the claims name; none where no money was drawn.
+fn draw_of(claims: &Claims) -> Option<HeardDraw> {
+    let (ImpressionId::Leased { .. }, Some(app)) = (claims.impression_id, &claims.app) else { return None };
+    Some(HeardDraw {
+        asker: Asker { network_id: claims.network_id, app: app.clone(), address: claims.asked_from },
+        times: DrawTimes { decided_at: claims.decided_at, billable_until: claims.billable_until },
+    })
 }
 
 /// The ad that the claims name, heard.

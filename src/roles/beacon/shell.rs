@@ -1,13 +1,15 @@
 //! The beacon role's I/O: durable first, then the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChangeKind};
+use super::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChange, ExposureChangeKind};
 use crate::clock::Clock;
 use crate::event_log::{AppendError, EventLog, NewRecord};
 use crate::events::Stream;
-use crate::impressions::listener;
-use crate::model::BeaconEvent;
+use crate::impressions::listener::{self, Heard};
+use crate::model::{BeaconEvent, WallMs};
+use crate::roles::heard::HeardWatch;
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
 use crate::telemetry::{Metric, Metrics};
@@ -32,6 +34,7 @@ pub struct BeaconShell {
     role: BeaconRole,
     log: EventLog,
     listeners: ListenerAccess,
+    heard: Arc<HeardWatch>,
     clock: Clock,
     metrics: Metrics,
     ack_timeout: Duration,
@@ -44,11 +47,12 @@ impl BeaconShell {
         role: BeaconRole,
         log: EventLog,
         listeners: ListenerAccess,
+        heard: Arc<HeardWatch>,
         clock: Clock,
         metrics: Metrics,
         ack_timeout: Duration,
     ) -> Self {
-        Self { role, log, listeners, clock, metrics, ack_timeout }
+        Self { role, log, listeners, heard, clock, metrics, ack_timeout }
     }
 
     /// Hears one beacon. When this returns `Ok`, a record that can move money is on disk (INV-1).
@@ -58,7 +62,7 @@ impl BeaconShell {
     pub async fn hear(&self, beacon: Beacon<'_>) -> Result<BeaconEvent, BeaconFailure> {
         let watch = self.clock.stopwatch();
         let now = self.clock.now();
-        let Accepted { event, envelope, exposure } = self.role.step(beacon, now)?;
+        let Accepted { event, envelope, exposure, draw } = self.role.step(beacon, now)?;
         let record = records::encode(&envelope);
         if envelope.body.stream() == Stream::Events {
             self.keep(record).await?;
@@ -66,17 +70,32 @@ impl BeaconShell {
         } else {
             self.log.offer(vec![record]);
         }
-        // Caps follow the record: they are soft, the money is not.
-        if let Some(change) = exposure {
-            let changed = self.listeners.change(change.listener_key, now.wall, move |state| match change.kind {
-                ExposureChangeKind::Heard => listener::confirm(state, change.exposure),
-                ExposureChangeKind::Dropped => listener::release(state, change.exposure.impression_id),
-            });
-            if let Err(error) = changed.await {
-                tracing::warn!(%error, "a heard ad was not counted for its listener");
-            }
+        // Caps and rates follow the record: they are soft, the money is not.
+        let is_repeat = match exposure {
+            Some(change) => self.change_exposure(change, now.wall).await,
+            None => false,
+        };
+        if let Some(draw) = draw
+            && !is_repeat
+        {
+            self.heard.heard(&draw.asker, draw.times);
         }
         Ok(event)
+    }
+
+    /// Keeps what the beacon means for the listener's caps. True when it told what was known: the ad was heard before.
+    async fn change_exposure(&self, change: ExposureChange, now: WallMs) -> bool {
+        let changed = self.listeners.change(change.listener_key, now, move |state| match change.kind {
+            ExposureChangeKind::Heard => listener::confirm(state, change.exposure) == Heard::Again,
+            ExposureChangeKind::Dropped => {
+                listener::release(state, change.exposure.impression_id);
+                false
+            }
+        });
+        changed.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a heard ad was not counted for its listener");
+            false
+        })
     }
 
     async fn keep(&self, record: NewRecord) -> Result<(), BeaconFailure> {

@@ -9,21 +9,22 @@ mod supply;
 #[cfg(test)]
 mod tests;
 
-pub use shell::{DecisionIds, DecisionShell, Sample, Sampler, Surroundings};
+pub use shell::{Asking, DecisionIds, DecisionShell, Origin, Sample, Sampler, Surroundings};
 pub use supply::{Reporter, Supply};
 
 use std::sync::Arc;
 
 use crate::catalog::{ResolvedBreak, Snapshot};
 use crate::decision::{
-    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, Explanation, NoBreakReason, Scratch, Seed, Spending,
-    decide, explain,
+    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, Explanation, NoBreakReason, NoFillReason, Scratch, Seed,
+    Spending, decide, explain,
 };
 use crate::events::{
     BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
     SpendReadRecord, TraceId,
 };
 use crate::impressions::listener::{self, OpenRefusal};
+use crate::impressions::{RarelyHeard, TruncatedIp};
 use crate::model::{
     AdBreakRequest, Advertiser, BeaconEvent, BootId, Creative, DecisionId, Exposure, ExposureState, ImpressionId,
     LineItem, LineItemId, ListenerState, Now, OpenAd, OpenBreak, Platform, Pseudonym, ServerId, WallMs,
@@ -42,10 +43,22 @@ pub struct AnsweredBreak {
     pub ads: Vec<AnsweredAd>,
     /// Why no break is due, by stable name.
     pub no_break: Option<&'static str>,
+    /// Whose ads are heard too rarely for paid ones; it was decided without money then.
+    pub limited: Option<RarelyHeard>,
     /// What was decided, with reasons and advice.
     pub decision: Decision,
     /// Each line item's fate, where it was asked for.
     pub explanation: Option<Explanation>,
+}
+
+impl AnsweredBreak {
+    /// How many candidates fell for which reason, by its stable name. In a limited break no line item had money, and the limit is why.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.decision.reasons.iter().map(|(reason, count)| match (self.limited, reason) {
+            (Some(limited), NoFillReason::NoLease) => (limited.name(), count),
+            _ => (reason.name(), count),
+        })
+    }
 }
 
 /// One ad of an answered break.
@@ -108,6 +121,10 @@ pub struct Moment<'a> {
     pub degradation: Degradation,
     /// Whether paid ads may be decided: not while the money journal is nearly full.
     pub paid: bool,
+    /// Whose ads are heard too rarely for paid ones to be decided, if anybody's.
+    pub limited: Option<RarelyHeard>,
+    /// The network that is asked from, to be told by the ads' tokens; none where it doesn't matter.
+    pub asked_from: Option<TruncatedIp>,
 }
 
 /// Whether each candidate's fate is wanted.
@@ -217,9 +234,9 @@ impl DecisionRole {
         explain(moment.snapshot, resolved, state, spending, &excluded, moment.now, seed, &drawn.decision)
     }
 
-    /// What is drawn from: nothing, while paid ads are stopped.
+    /// What is drawn from: nothing, while paid ads are stopped or who asks is limited.
     fn spending(&self, moment: Moment<'_>) -> &Spending {
-        if moment.paid { &self.spending } else { &self.no_money }
+        if moment.paid && moment.limited.is_none() { &self.spending } else { &self.no_money }
     }
 
     /// Decides and draws; again, without the line items whose draw failed, at most [`MAX_REDECISIONS`] times. After that the pod is what
@@ -313,6 +330,7 @@ impl Break<'_> {
             decision_id: self.moment.decision_id,
             ads,
             no_break: drawn.decision.no_break.map(NoBreakReason::name),
+            limited: self.moment.limited,
             decision: drawn.decision.clone(),
             explanation: None,
         }
@@ -356,6 +374,7 @@ impl Break<'_> {
             pseudonym: self.pseudonym,
             placement: self.request.placement.clone(),
             app: Some(self.request.app.clone()),
+            asked_from: self.moment.asked_from,
             country,
             platform: self.request.facts.platform.as_deref().map_or(Platform::Unknown, Platform::named),
             decided_at: now,
@@ -470,7 +489,7 @@ impl Break<'_> {
             spend_reads: reads.collect(),
             ads: ads.collect(),
             no_break: answered.no_break.map(str::to_owned),
-            reasons: decision.reasons.iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
+            reasons: answered.reasons().map(|(reason, count)| (reason.to_owned(), count)).collect(),
         })))
     }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::{Answered, AnsweredBreak, DecisionRole, Effects, Explain, Moment};
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
-use crate::decision::{Degradation, Scratch, Seed};
+use crate::decision::{Billing, Degradation, Scratch, Seed};
 use crate::event_log::EventLog;
 use crate::events::TraceId;
+use crate::impressions::{DrawTimes, RarelyHeard, TruncatedIp};
 use crate::journal::QuotaLevel;
 use crate::model::{AdBreakRequest, DecisionId, ListenerKey, ListenerState, Now, Pseudonym, Tier};
+use crate::roles::heard::{Asker, HeardWatch};
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
 use crate::store::Listener;
@@ -44,6 +46,8 @@ pub struct Surroundings {
     pub log: EventLog,
     /// The listeners.
     pub listeners: ListenerAccess,
+    /// Who gets paid ads.
+    pub heard: Arc<HeardWatch>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -52,6 +56,36 @@ pub struct Surroundings {
     pub decision_ids: DecisionIds,
     /// Takes breaks to be evaluated again.
     pub sampler: Sampler,
+}
+
+/// How an answer is asked for, beside the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// Whether each candidate's fate is wanted.
+    pub explain: Explain,
+    /// The request's trace.
+    pub trace_id: Option<TraceId>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// An operator who tries things out: what isn't heard then is held against nobody.
+    Operator,
+    /// A player of the request's app, at this address if it is known.
+    Player(Option<TruncatedIp>),
+}
+
+/// What is known when a break is about to be decided.
+#[derive(Clone, Copy)]
+struct Known {
+    now: Now,
+    decision_id: DecisionId,
+    asking: Asking,
+    limited: Option<RarelyHeard>,
+    degradation: Degradation,
 }
 
 /// Makes decision ids: unique across servers and restarts, without drawing randomness for each.
@@ -131,23 +165,25 @@ impl DecisionShell {
     pub async fn answer(
         &self,
         request: AdBreakRequest,
-        explain: Explain,
-        trace_id: Option<TraceId>,
+        asking: Asking,
         render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
     ) -> Vec<u8> {
         let now = self.at.clock.now();
+        let asker = asker(&request, asking.origin);
+        let limited = asker.as_ref().and_then(|asker| self.at.heard.limit(asker, now.wall));
         let listener = self.known(request.listener_key, now).await;
         let decision_id = self.at.decision_ids.next(now);
+        let known = Known { now, decision_id, asking, limited, degradation: Degradation::None };
         let effects = if let Some(listener) = &listener {
-            self.at.listeners.listeners().with(listener, |state| {
-                let known = Degradation::None;
-                self.step(&request, state, (now, decision_id, trace_id, explain, known), render)
-            })
+            self.at.listeners.listeners().with(listener, |state| self.step(&request, state, known, render))
         } else {
             let mut nobody = ListenerState::new(Pseudonym(decision_id.to_bytes()));
-            let unknown = Degradation::ListenerUnknown;
-            self.step(&request, &mut nobody, (now, decision_id, trace_id, explain, unknown), render)
+            let unknown = Known { degradation: Degradation::ListenerUnknown, ..known };
+            self.step(&request, &mut nobody, unknown, render)
         };
+        if let (Some(asker), Effects::Answered(answered)) = (&asker, &effects) {
+            self.at.heard.drawn(asker, &draws(answered, now));
+        }
         self.carry_out(effects)
     }
 
@@ -170,14 +206,27 @@ impl DecisionShell {
         &self,
         request: &AdBreakRequest,
         state: &mut ListenerState,
-        (now, decision_id, trace_id, explain, degradation): (Now, DecisionId, Option<TraceId>, Explain, Degradation),
+        known: Known,
         render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
     ) -> Effects {
-        self.at.sampler.offer(request, state, now);
+        let Known { now, decision_id, asking, limited, degradation } = known;
+        // No line item could have been served in a limited break: it is no supply.
+        if limited.is_none() {
+            self.at.sampler.offer(request, state, now);
+        }
         let watch = self.at.clock.stopwatch();
         let snapshot = self.at.catalog.load();
-        let paid = self.at.log.quota_level() < QuotaLevel::StopPaid;
-        let moment = Moment { snapshot: &snapshot, now, decision_id, trace_id, explain, degradation, paid };
+        let moment = Moment {
+            snapshot: &snapshot,
+            now,
+            decision_id,
+            trace_id: asking.trace_id,
+            explain: asking.explain,
+            degradation,
+            paid: self.at.log.quota_level() < QuotaLevel::StopPaid,
+            limited,
+            asked_from: asking.origin.address(),
+        };
         let effects = SCRATCH.with_borrow_mut(|scratch| self.role.step(request, state, moment, scratch, render));
         self.at.metrics.observe_seconds(Metric::DecisionSeconds, watch.elapsed_seconds());
         effects
@@ -217,11 +266,33 @@ impl DecisionShell {
         for ad in &answered.answered.ads {
             metrics.add_labelled(Metric::Ads, &[tier_word(ad.chosen.tier)], 1);
         }
-        for (reason, count) in answered.answered.decision.reasons.iter() {
-            metrics.add_labelled(Metric::NoFill, &[reason.name()], u64::from(count));
+        for (reason, count) in answered.answered.reasons() {
+            metrics.add_labelled(Metric::NoFill, &[reason], u64::from(count));
         }
         metrics.add(Metric::DrawsRefused, answered.draws_refused);
     }
+}
+
+impl Origin {
+    /// Where a player asks from.
+    const fn address(self) -> Option<TruncatedIp> {
+        match self {
+            Self::Operator => None,
+            Self::Player(address) => address,
+        }
+    }
+}
+
+/// Who is watched for hearing what is drawn.
+fn asker(request: &AdBreakRequest, origin: Origin) -> Option<Asker> {
+    let Origin::Player(address) = origin else { return None };
+    Some(Asker { network_id: request.network_id, app: request.app.clone(), address })
+}
+
+/// The times of the paid ads of an answer.
+fn draws(answered: &Answered, now: Now) -> Vec<DrawTimes> {
+    let paid = answered.answered.ads.iter().filter(|ad| matches!(ad.chosen.billing, Billing::Lease(_)));
+    paid.map(|ad| DrawTimes { decided_at: now.wall, billable_until: ad.billable_until }).collect()
 }
 
 /// A tier's label in metrics.

@@ -87,6 +87,8 @@ fn a_recorded_decision_is_made_again_and_every_ad_sealed_once() {
             explain: Explain::No,
             degradation: Degradation::default(),
             paid: true,
+            limited: None,
+            asked_from: None,
         };
         let state = &mut listeners[index % LISTENERS];
         let Effects::Answered(answered) =
