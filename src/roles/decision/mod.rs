@@ -201,7 +201,9 @@ impl DecisionRole {
         let break_ = Break { role: self, request, resolved: &resolved, moment, pseudonym: state.pseudonym };
         let mut answered = break_.seal(&drawn);
         answered.no_break = answered.no_break.or(refusal.map(OpenRefusal::name));
-        // Before the state changes, and after the answer stands: explaining can't change it (INV-14).
+        // Where no break is due, no limit is why there are no ads.
+        answered.limited = answered.limited.filter(|_| answered.no_break.is_none());
+        // Before the state changes, and after the answer stands: explaining can't change it (INV-8).
         answered.explanation =
             (moment.explain == Explain::Yes).then(|| self.explain(request, &resolved, state, moment, &drawn));
         let mut voids: Vec<Envelope> = drawn.unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();

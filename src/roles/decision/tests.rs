@@ -6,7 +6,7 @@ use super::*;
 use crate::catalog::{CatalogWriter, Entity};
 use crate::decision::{LeaseTerms, LeaseView, SpendView, replay};
 use crate::events;
-use crate::model::{LeaseId, ListenerKey, Micros, MonotonicMs};
+use crate::model::{LeaseId, ListenerKey, Micros, MonotonicMs, RequestId, Subscription};
 use crate::tokens::{SealLog, TokenKey};
 use crate::workload::reference::{Profile, ReferenceCatalogue};
 
@@ -58,6 +58,22 @@ fn made_again(record: &DecisionRecord, snapshot: &Snapshot) -> Decision {
     replay(snapshot, &resolved, &state, reads, &excluded, record.now, seed, &mut scratch).clone()
 }
 
+/// The moment of a break, a second after the one before.
+fn moment(snapshot: &Snapshot, at: WallMs, index: usize) -> Moment<'_> {
+    let number = u64::try_from(index).expect("small");
+    Moment {
+        snapshot,
+        now: Now { wall: at.plus_ms(1_000 * i64::try_from(index).expect("small")), monotonic: MonotonicMs(number) },
+        decision_id: DecisionId::from_u128(u128::from(number) + 1_000),
+        trace_id: None,
+        explain: Explain::No,
+        degradation: Degradation::default(),
+        paid: true,
+        limited: None,
+        asked_from: None,
+    }
+}
+
 #[test]
 fn a_recorded_decision_is_made_again_and_every_ad_sealed_once() {
     let catalogue = ReferenceCatalogue::generate(Profile::Midday, LINE_ITEMS, 11);
@@ -75,21 +91,7 @@ fn a_recorded_decision_is_made_again_and_every_ad_sealed_once() {
     let (mut scratch, mut sealed) = (Scratch::new(), SealLog::default());
     let mut ads = 0;
     for (index, asked) in ReferenceCatalogue::breaks(Profile::Midday, BREAKS, 12).into_iter().enumerate() {
-        let number = u64::try_from(index).expect("small");
-        let moment = Moment {
-            snapshot: &snapshot,
-            now: Now {
-                wall: asked.at.plus_ms(1_000 * i64::try_from(index).expect("small")),
-                monotonic: MonotonicMs(number),
-            },
-            decision_id: DecisionId::from_u128(u128::from(number) + 1_000),
-            trace_id: None,
-            explain: Explain::No,
-            degradation: Degradation::default(),
-            paid: true,
-            limited: None,
-            asked_from: None,
-        };
+        let moment = moment(&snapshot, asked.at, index);
         let state = &mut listeners[index % LISTENERS];
         let Effects::Answered(answered) =
             role.step(&asked.request, state, moment, &mut scratch, |_| b"answer".to_vec())
@@ -109,4 +111,42 @@ fn a_recorded_decision_is_made_again_and_every_ad_sealed_once() {
         assert_eq!(again.to_bytes(), answered.answered.decision.to_bytes(), "break {index}");
     }
     assert!(ads >= BREAKS / 2, "only {ads} ads in {BREAKS} breaks");
+}
+
+#[test]
+fn a_limited_break_draws_nothing_says_why_and_is_made_again() {
+    let catalogue = ReferenceCatalogue::generate(Profile::Midday, LINE_ITEMS, 11);
+    let snapshot = CatalogWriter::new().apply(VERSION, catalogue.clone().into_entities());
+    let role = role(&catalogue, &snapshot);
+    let limited = RarelyHeard::Address;
+    let (mut scratch, mut refused) = (Scratch::new(), 0);
+    for (index, asked) in ReferenceCatalogue::breaks(Profile::Midday, BREAKS, 12).into_iter().enumerate() {
+        let mut state = ListenerState::new(Pseudonym([0; 16]));
+        let moment = Moment { limited: Some(limited), ..moment(&snapshot, asked.at, index) };
+        let mut step = |request: &AdBreakRequest, state: &mut ListenerState| {
+            role.step(request, state, moment, &mut scratch, |answered| format!("{:?}", answered.decision).into_bytes())
+        };
+        let Effects::Answered(answered) = step(&asked.request, &mut state) else { panic!("it is new") };
+        assert_eq!(answered.answered.limited, Some(limited));
+        assert!(answered.answered.ads.iter().all(|ad| ad.chosen.billing == Billing::None), "break {index}");
+        let reasons: Vec<_> = answered.answered.reasons().collect();
+        assert!(reasons.iter().all(|(name, _)| *name != NoFillReason::NoLease.name()), "{reasons:?}");
+        refused += reasons.iter().filter(|(name, _)| *name == limited.name()).map(|(_, count)| count).sum::<u32>();
+        // INV-6, INV-16.
+        let Event::Decision(record) = &answered.record.body else { panic!("a decision's record") };
+        assert_eq!(made_again(record, &snapshot).to_bytes(), answered.answered.decision.to_bytes(), "break {index}");
+        let Effects::Repeated(answer) = step(&asked.request, &mut state) else { panic!("it is a repeat") };
+        assert_eq!(answer, answered.answer);
+        // Who hears no ads at all is not told of a limit.
+        let premium = AdBreakRequest {
+            request_id: RequestId::new("premium").expect("a key"),
+            subscription: Subscription::Premium,
+            ..asked.request.clone()
+        };
+        let Effects::Answered(none) = step(&premium, &mut state) else { panic!("it is new") };
+        assert_eq!((none.answered.no_break, none.answered.limited), (Some("premium"), None));
+    }
+    assert!(refused > 100, "only {refused} were refused for the limit");
+    let drawn = snapshot.lines().map(|entry| role.spending.totals(entry.slot).count).sum::<u64>();
+    assert_eq!(drawn, 0, "nothing was drawn");
 }
