@@ -1,7 +1,8 @@
 //! The state machine alone: no thread, no disk, no HTTP.
 
 use super::*;
-use crate::model::{ApiKeyId, MonotonicMs, NetworkId, WallMs};
+use crate::catalog::EntityKind;
+use crate::model::{Actor, ApiKeyId, LineItem, MonotonicMs, NetworkId, Role, WallMs};
 
 const NOW: Now = Now { wall: WallMs(1_000), monotonic: MonotonicMs(0) };
 
