@@ -1,8 +1,8 @@
 //! The only wiring: builds the adapters, joins them by bounded channels, and starts and ends them in order.
 //!
 //! Start: folder and store → journals (recovered) → catalogue in memory → accounting (replays) → HTTP. Nothing listens before the journals are
-//! sound. End: not ready any more → HTTP drained → listeners flushed → accounting at the end of the log → journals closed. Each part's thread
-//! is joined; none outlives [`Running::stop`].
+//! sound. End: not ready any more → leases given back, no more paid draws → HTTP drained → listeners flushed → accounting at the end of the
+//! log, this server closed in the register → journals closed. Each part's thread is joined; none outlives [`Running::stop`].
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::accounting::SETTLE_MARGIN_MS;
+use crate::accounting::{CLOCK_TOLERANCE_MS, SETTLE_MARGIN_MS};
 use crate::catalog::{CatalogPublisher, CatalogWriter, Entity};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -27,14 +27,15 @@ use crate::http::campaigns::CampaignApi;
 use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
+use crate::http::servers::ServersApi;
 use crate::impressions::ListenerSecret;
 use crate::journal::{FaultDisk, FaultPoint, Faults, Identity, RealDisk, SharedDisk};
 use crate::model::{BootId, ServerId, Status};
-use crate::roles::accounting::{self, AccountingHandle, Feed, MachineSettings, Message, ShellSettings};
+use crate::roles::accounting::{self, AccountingHandle, Feed, MachineSettings, ShellSettings};
 use crate::roles::beacon::{BeaconRole, BeaconShell};
 use crate::roles::campaign::{self, CampaignHandle, CampaignWriter, CatalogChange, Publish};
 use crate::roles::decision::{
-    DecisionIds, DecisionRole, DecisionShell, Reporter, Sample, Sampler, Supply, Surroundings,
+    DecisionIds, DecisionRole, DecisionShell, LeaseKeeper, Reporter, Sample, Sampler, Supply, Surroundings,
 };
 use crate::roles::health::{Health, Lights};
 use crate::roles::heard::HeardWatch;
@@ -71,6 +72,7 @@ pub struct Running {
 struct Parts {
     lights: Arc<Lights>,
     listeners: Arc<Listeners>,
+    leases: Arc<LeaseKeeper>,
     log: EventLog,
     accounting: AccountingHandle,
     campaign_writer: CampaignWriter,
@@ -101,8 +103,24 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     // Accounting: its leases and throttles go straight to the side array that decisions read.
     let catalog = Arc::new(CatalogPublisher::default());
     let spending = Arc::new(Spending::new());
-    let settings = ShellSettings { machine: machine_settings(config, server_id, boot_id), faults };
-    let deliver = deliver_to(Arc::clone(&catalog), Arc::clone(&spending));
+    let settings = ShellSettings {
+        machine: machine_settings(config, server_id, boot_id),
+        // The margin covers the disk, whose time is real however fast the clock runs.
+        settle_margin_ms: SETTLE_MARGIN_MS.saturating_mul(i64::from(config.clock_acceleration)),
+        faults,
+    };
+    let leases = Arc::new(LeaseKeeper::new(
+        (server_id, boot_id),
+        Arc::clone(&spending),
+        Arc::clone(&catalog),
+        log.clone(),
+        clock.clone(),
+        metrics.clone(),
+    ));
+    let deliver = {
+        let leases = Arc::clone(&leases);
+        move |message| leases.deliver(message)
+    };
     let accounting =
         accounting::spawn(log.clone(), store.ledger()?, settings, clock.clone(), metrics.clone(), deliver)?;
 
@@ -121,7 +139,8 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let lights = Arc::new(Lights { catalog: AtomicBool::new(true), ..Lights::default() });
 
     let one_in = u64::from(config.decision.sample_one_in);
-    let (samples, observers) = observe(one_in, &catalog, &spending, &clock, accounting.feed())?;
+    let reporting = Reporting { server_id, boot_id, leases: Arc::clone(&leases), feed: accounting.feed() };
+    let (samples, observers) = observe(one_in, &catalog, &spending, &clock, reporting)?;
     let in_memory = config.decision.listener_cache_entries;
     let listeners = Arc::new(Listeners::open(store.database(), in_memory, entropy.clone())?);
     let (listener, address) = bind(config)?;
@@ -136,7 +155,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         sampler: Sampler::new(one_in, samples, metrics.clone()),
     };
     let player = player(config, &identity, boot_id, spending, surroundings, campaigns.clone(), address);
-    let health = Health::new(log.clone(), accounting.watch(), Arc::clone(&lights));
+    let health = Health::new(log.clone(), accounting.watch(), Arc::clone(&leases), Arc::clone(&lights));
     let parts = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: metrics.clone() },
@@ -152,6 +171,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
+        servers: ServersApi { campaigns: campaigns.clone(), accounting: accounting.watch(), metrics: metrics.clone() },
         request_ids: RequestIds::new(boot_id),
         clock,
     };
@@ -163,8 +183,16 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         health,
         server: serving.handle(),
         serving: tokio::spawn(serving),
-        parts: Parts { lights, listeners, log, accounting, campaign_writer, rebuilding, observers },
+        parts: Parts { lights, listeners, leases, log, accounting, campaign_writer, rebuilding, observers },
     })
+}
+
+/// What the reporter tells whom.
+struct Reporting {
+    server_id: ServerId,
+    boot_id: BootId,
+    leases: Arc<LeaseKeeper>,
+    feed: SyncSender<Feed>,
 }
 
 /// Supply: a sample of breaks is evaluated again on a thread of its own, and reported to accounting with what was drawn.
@@ -173,7 +201,7 @@ fn observe(
     catalog: &Arc<CatalogPublisher>,
     spending: &Arc<Spending>,
     clock: &Clock,
-    feed: SyncSender<Feed>,
+    Reporting { server_id, boot_id, leases, feed }: Reporting,
 ) -> anyhow::Result<(SyncSender<Sample>, Observers)> {
     let (samples, to_sample) = sync_channel(SAMPLES_WAITING);
     let supply = Arc::new(Supply::default());
@@ -183,10 +211,11 @@ fn observe(
     })?;
     let (stop_reporter, stopped) = sync_channel(0);
     let reporting = spawn("report", {
-        let mut reporter = Reporter::new(supply, Arc::clone(spending));
+        let mut reporter = Reporter::new(server_id, boot_id, supply, Arc::clone(spending));
         let (catalog, clock) = (Arc::clone(catalog), clock.clone());
         move || {
             report_until_stopped(&stopped, &clock, || {
+                leases.sweep();
                 let report = reporter.report(&catalog.load_full(), clock.now());
                 // A full channel means that accounting is busy; the next report says it all.
                 let _ = feed.try_send(Feed::Report(report));
@@ -239,9 +268,16 @@ fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> Ma
         boot_id,
         lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
         commit_interval_ms: config.accounting.commit_interval_ms,
-        // The margin covers the disk, whose time is real however fast the clock runs.
-        settle_margin_ms: SETTLE_MARGIN_MS.saturating_mul(i64::from(config.clock_acceleration)),
+        report_ms: report_ms(config.clock_acceleration),
+        // Tolerance is for the machines' clocks, whose time is real too.
+        clock_tolerance_ms: CLOCK_TOLERANCE_MS.saturating_mul(i64::from(config.clock_acceleration)),
     }
+}
+
+/// Virtual time between two reports: the real pause has a least length, in which fast time passes far.
+fn report_ms(acceleration: u32) -> u64 {
+    let pause_ms = u64::try_from(REPORT_PAUSE_MIN.as_millis()).unwrap_or(u64::MAX);
+    REPORT_EVERY_MS.max(pause_ms.saturating_mul(u64::from(acceleration)))
 }
 
 fn token_keys(identity: &store::Identity) -> TokenKeys {
@@ -348,31 +384,14 @@ fn publish_to(feed: CatalogFeed) -> anyhow::Result<(Publish, JoinHandle<()>)> {
     Ok((publish, thread))
 }
 
-/// Hands accounting's messages to the side array.
-fn deliver_to(catalog: Arc<CatalogPublisher>, spending: Arc<Spending>) -> impl Fn(Message) + Send + 'static {
-    move |message| {
-        let snapshot = catalog.load();
-        // A line item that is archived by now has no slot; its lease stays undrawn and closes in time.
-        match message {
-            Message::Lease { line_item_id, terms } => {
-                if let Some(slot) = snapshot.slot(line_item_id) {
-                    spending.install_lease(slot, terms);
-                }
-            }
-            Message::Throttle { line_item_id, throttle } => {
-                if let Some(slot) = snapshot.slot(line_item_id) {
-                    spending.set_throttle(slot, throttle);
-                }
-            }
-        }
-    }
-}
-
-/// Reports again and again until the channel is closed.
+/// Reports at once, and again and again until the channel is closed.
 fn report_until_stopped(stopped: &Receiver<()>, clock: &Clock, mut report: impl FnMut()) {
     let pause = clock.real_duration(REPORT_EVERY_MS).max(REPORT_PAUSE_MIN);
-    while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+    loop {
         report();
+        if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
     }
 }
 
@@ -427,6 +446,12 @@ impl Running {
     pub async fn stop(self) -> anyhow::Result<()> {
         let Self { campaigns, health, server, serving, parts, .. } = self;
         parts.lights.draining.store(true, Ordering::Relaxed);
+        // Paid draws stop first: from here on the HTTP server answers with the network's own ads.
+        let parts = tokio::task::spawn_blocking(move || {
+            parts.give_leases_back();
+            parts
+        });
+        let parts = parts.await.context("giving the leases back")?;
         server.stop(true).await;
         let served = serving.await.context("the HTTP server's task")?.context("the HTTP server");
         drop((campaigns, health));
@@ -436,6 +461,14 @@ impl Running {
 }
 
 impl Parts {
+    /// No more leases, and those that there are go back.
+    fn give_leases_back(&self) {
+        self.accounting.drain();
+        if let Err(error) = self.leases.drain() {
+            tracing::warn!(%error, "leases were not given back; their money returns when they are closed");
+        }
+    }
+
     /// Ends the parts, in the order in which they depend on each other.
     fn end(self) -> anyhow::Result<()> {
         drop(self.observers.stop_reporter);

@@ -97,6 +97,8 @@ metric_table! {
     Unbilled          Counter "unbilled_total"               ["reason"]          "Impressions recorded and not charged, by reason."
     LeasesGranted     Counter "leases_granted_total"         []                  "Leases of budget granted."
     LeasesOpen        Gauge   "leases_open"                  []                  "Leases not closed yet."
+    ServersRefused    Counter "servers_refused_total"        ["reason"]          "Registrations, reports and marks of servers that accounting refused."
+    LeasesReturned    Counter "leases_returned_total"        []                  "Leases given back before they were closed."
     SamplesDropped    Counter "samples_dropped_total"        []                  "Exhaustive evaluations skipped because the ones before were not done."
     Up                Gauge   "up"                           ["version"]         "1 while the process serves."
 }

@@ -7,6 +7,8 @@ use super::chain::Chain;
 use super::delivery::UnbilledReason;
 use super::lease::Lease;
 use super::loose::LooseSet;
+use super::servers::Register;
+use super::watermark::SETTLE_MARGIN_MS;
 use crate::events::{BeaconRecord, Envelope, Event};
 use crate::model::{AdvertiserId, ImpressionId, Tier, WallMs};
 
@@ -39,6 +41,8 @@ pub struct LedgerState {
     pub cursor: u64,
     /// What stands for all records applied.
     pub chain: Chain,
+    /// The servers; not made from the log, and kept in the same commits.
+    pub register: Register,
 }
 
 /// What is no more remembered, so that its rows can go (loose ones) or stay as history (leases).
@@ -87,17 +91,27 @@ impl Book {
         }
     }
 
-    /// Drops what no record can change any more, by the log's own time.
+    /// Drops what no record can change any more, by the log's own time: for a log whose records wait no longer than the margin.
     pub fn forget(&mut self) -> Forgotten {
+        self.forget_until(self.log_time)
+    }
+
+    /// The same where records may wait long in a server's journal: nothing is dropped that one received before the watermark, which is
+    /// `complete_until`, could still change.
+    pub fn forget_complete(&mut self, complete_until: WallMs) -> Forgotten {
+        self.forget_until(self.log_time.min(complete_until.plus_ms(SETTLE_MARGIN_MS)))
+    }
+
+    fn forget_until(&mut self, at: WallMs) -> Forgotten {
         let mut gone = Forgotten::default();
-        gone.loose.extend(self.unpaid.forget(self.log_time).into_iter().map(|id| (Owner::Unpaid, id)));
+        gone.loose.extend(self.unpaid.forget(at).into_iter().map(|id| (Owner::Unpaid, id)));
         for account in self.accounts.values_mut() {
             let owner = Owner::Advertiser(account.advertiser_id);
-            gone.loose.extend(account.loose.forget(self.log_time).into_iter().map(|id| (owner, id)));
+            gone.loose.extend(account.loose.forget(at).into_iter().map(|id| (owner, id)));
             let advertiser_id = account.advertiser_id;
-            let old = account.leases.extract_if(.., |_, lease| lease.is_forgotten(self.log_time));
+            let old = account.leases.extract_if(.., |_, lease| lease.is_forgotten(at));
             gone.leases.extend(old.map(|(_, lease)| (advertiser_id, lease)));
-            gone.days.extend(account.forget_days(self.log_time).into_iter().map(|level| (advertiser_id, level)));
+            gone.days.extend(account.forget_days(at).into_iter().map(|level| (advertiser_id, level)));
         }
         gone
     }

@@ -6,6 +6,7 @@ use super::chain::{Chain, Seal};
 use super::delivery::DeliveryChanges;
 use super::lease::Lease;
 use super::loose::Loose;
+use super::servers::RegisterChanges;
 use crate::events::Reversal;
 use crate::model::{AdvertiserId, ImpressionId, WallMs};
 
@@ -32,4 +33,6 @@ pub struct Commit {
     pub loose: Vec<(Owner, ImpressionId, Option<Loose>)>,
     /// Delivery totals: changes, to be added to what the store has.
     pub delivery: DeliveryChanges,
+    /// Servers whose entries changed.
+    pub servers: RegisterChanges,
 }

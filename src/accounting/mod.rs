@@ -24,6 +24,7 @@ mod delivery;
 mod grant;
 mod lease;
 mod loose;
+mod servers;
 mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -43,5 +44,9 @@ pub use delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason}
 pub use grant::{GrantTerms, LineNeed, MAX_OPEN_LEASES_PER_LINE_ITEM, plan_closes, plan_grants};
 pub use lease::{Bitmap, CLOSED_LEASE_KEPT_MS, Grant, Lease, MAX_ORDINALS, Returned};
 pub use loose::{LOOSE_KEPT_MS, LOOSE_MAX, Loose, LooseSet, kind_bit};
+pub use servers::{
+    CLOCK_TOLERANCE_MS, PAST_BOOTS_KEPT, Refusal, Register, RegisterChanges, SERVERS_MAX, ServerEntry, ServerMark,
+    ServerState, clock_ahead_ms,
+};
 pub use settle::{delivery_key, disbelieved, entry_digest, fee_digest, is_billable, is_heard};
 pub use watermark::{SETTLE_MARGIN_MS, Watermark};

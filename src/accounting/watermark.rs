@@ -1,15 +1,16 @@
-//! How far the past is complete: up to which receive time every beacon is known to be in what accounting has read.
+//! How far the past is complete: up to which receive time every beacon is known to be in what accounting has applied.
 //!
-//! One server, one journal: a beacon is stamped and then appended, and the append is given up (503) after a bounded time, so a record
-//! lies in the log at most [`SETTLE_MARGIN_MS`] after its stamp. When accounting has read the log to its end at wall time `t`, all beacons
-//! received before `t − margin` are applied. With several servers the watermark is the least of theirs.
+//! A server stamps a beacon and then appends it, and gives the append up (503) after a bounded time, so a record lies in its journal at most
+//! [`SETTLE_MARGIN_MS`] after its stamp. When the journal's durable end at wall time `t` is in the log, all beacons that the server received
+//! before `t − margin` are: that is the server's mark ([`super::ServerMark`]). The watermark of the whole is the least of the servers'
+//! marks ([`super::Register::watermark`]), and leases close by it.
 
 use crate::model::WallMs;
 
 /// Longest time from a record's stamp to its place in the log, in milliseconds, with room: an append that takes longer is refused.
 pub const SETTLE_MARGIN_MS: i64 = 60_000;
 
-/// The watermark of one server's journal. Never goes back.
+/// A time before which the past is complete. Never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Watermark {
     complete_until: WallMs,
@@ -27,6 +28,12 @@ impl Watermark {
     #[must_use]
     pub const fn with_margin(margin_ms: i64) -> Self {
         Self { complete_until: WallMs(0), margin_ms }
+    }
+
+    /// The watermark that says so much.
+    #[must_use]
+    pub const fn until(complete_until: WallMs) -> Self {
+        Self { complete_until, margin_ms: SETTLE_MARGIN_MS }
     }
 
     /// The log was read to its end at `at`.

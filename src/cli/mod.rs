@@ -6,8 +6,11 @@
 mod audit;
 mod config;
 mod demo;
+mod journal;
 mod options;
 mod serve;
+mod servers;
+mod stopped;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +46,10 @@ enum Command {
     Audit(audit::Args),
     /// Run the server until it is told to stop.
     Serve(serve::Args),
+    /// The register of servers: list them, or give one up that will not come back. The server must be stopped.
+    Servers(servers::Args),
+    /// Ship the money journal of a dead server into the log of a stopped one.
+    Journal(journal::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
@@ -64,6 +71,9 @@ pub enum Failure {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What was asked for can't be done as asked; nothing was changed.
+    #[error("{0:#}")]
+    Refused(anyhow::Error),
     /// Something failed while running.
     #[error("{0:#}")]
     Running(#[from] anyhow::Error),
@@ -81,7 +91,7 @@ impl Exit {
 impl Failure {
     const fn code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Refused(_) => 2,
             Self::Running(_) => 3,
         }
     }
@@ -105,6 +115,8 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Audit(args) => audit::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Servers(args) => servers::run(args),
+        Command::Journal(args) => journal::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
     }

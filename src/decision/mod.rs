@@ -10,6 +10,7 @@ mod preview;
 mod price;
 mod reason;
 mod replay;
+mod returns;
 mod seed;
 mod spending;
 mod sponsorship;
@@ -22,6 +23,7 @@ pub use excluded::Excluded;
 pub use explain::{Explanation, Fate, MAX_FATES, Outcome, explain, summary};
 pub use reason::{NoFillReason, ReasonCounts};
 pub use replay::replay;
+pub use returns::{LeaseDesk, LeaseOwner, OfferedLease};
 pub use seed::Seed;
 pub use spending::{Draw, DrawError, DrawnTotals, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
 

@@ -11,7 +11,9 @@
 //! acknowledged, because the process died in between. So ids of events are derived, and consumers dedupe by id.
 
 mod embedded;
+mod orphan;
 mod record;
+mod shipper;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -20,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::{EmbeddedLog, EmbeddedLogConfig, EventLogHealth, OpenError, log_dir, money_dir};
+pub use orphan::{Orphan, OrphanError, OrphanSurvey, Shipped, shipped_file};
 pub use record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, Record, RecordError, StoredRecord};
+pub use shipper::{CheckpointError, CheckpointFile, Shipment, Shipper, ShipperEffects, ShipperInput, ShipperSettings};
 pub use topic::{PartitionCountError, PartitionCounts, Topic, UnknownTopic, partition};
 
 use crate::journal::{self, QuotaLevel};

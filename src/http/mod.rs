@@ -13,6 +13,7 @@ pub mod player;
 pub mod problem;
 pub mod reports;
 pub mod server;
+pub mod servers;
 
 /// The routes beside the campaign API.
 #[derive(OpenApi)]
@@ -23,6 +24,7 @@ pub mod server;
         beacon::get_beacon,
         beacon::post_beacon,
         reports::get_report,
+        servers::list_servers,
         admin::healthz,
         admin::readyz,
         admin::metrics

@@ -15,6 +15,7 @@ use super::beacon;
 use super::campaigns::{self, CampaignApi};
 use super::player::{self, Player};
 use super::reports::{self, ReportsApi};
+use super::servers::{self, ServersApi};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry::{Metric, Metrics, RequestIds};
@@ -29,6 +30,8 @@ pub struct Parts {
     pub campaigns: CampaignApi,
     /// Reports.
     pub reports: ReportsApi,
+    /// The register of servers.
+    pub servers: ServersApi,
     /// Names requests.
     pub request_ids: RequestIds,
     /// The time.
@@ -52,7 +55,7 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
     let player = web::Data::new(parts.player);
     let admin = web::Data::new(parts.admin);
-    let (api, reports_api) = (parts.campaigns, parts.reports);
+    let (api, reports_api, servers_api) = (parts.campaigns, parts.reports, parts.servers);
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
         App::new()
@@ -65,6 +68,7 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
             .configure(beacon::configure)
             .configure(campaigns::configure(api.clone()))
             .configure(reports::configure(reports_api.clone()))
+            .configure(servers::configure(servers_api.clone()))
             .configure(admin::configure)
             .default_service(web::to(campaigns::no_such_path))
     });
@@ -108,11 +112,12 @@ async fn around(
 
 /// The route as a word of the program: what a client put into its path is no label.
 fn route_word(request: &HttpRequest) -> &'static str {
-    const ROUTES: [(&str, &str); 8] = [
+    const ROUTES: [(&str, &str); 9] = [
         ("/v1/ad-breaks", "ad_breaks"),
         ("/v1/t/", "beacons"),
         ("/v1/listeners", "listeners"),
         ("/v1/reports", "reports"),
+        ("/v1/servers", "servers"),
         ("/healthz", "healthz"),
         ("/readyz", "readyz"),
         ("/metrics", "metrics"),

@@ -10,7 +10,7 @@ use super::disk::{DiskFile, SharedDisk};
 use super::format::{Defect, HEADER_BYTES, JournalRecord, RecordView};
 use super::index::{Mark, Start};
 use super::segment::{self, Rest, Scan, SegmentFile, Step};
-use super::{Damage, Shared, Torn};
+use super::{Damage, Identity, Shared, Torn};
 
 /// Why records can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +199,7 @@ pub struct DirReader {
     /// Sequence number that must come next; unknown at the start and after a segment whose end is lost.
     next_seq: Option<u64>,
     tail: Tail,
+    identity: Option<Identity>,
 }
 
 struct Current {
@@ -216,7 +217,16 @@ pub fn read_dir(disk: SharedDisk, dir: impl Into<PathBuf>) -> Result<DirReader, 
     let dir = dir.into();
     let files =
         segment::list(&*disk, &dir).map_err(|source| ReadError::Io { file: dir.display().to_string(), source })?.into();
-    Ok(DirReader { disk, dir, files, current: None, last_number: None, next_seq: None, tail: Tail::Clean })
+    Ok(DirReader {
+        disk,
+        dir,
+        files,
+        current: None,
+        last_number: None,
+        next_seq: None,
+        tail: Tail::Clean,
+        identity: None,
+    })
 }
 
 impl DirReader {
@@ -224,6 +234,12 @@ impl DirReader {
     #[must_use]
     pub const fn tail(&self) -> &Tail {
         &self.tail
+    }
+
+    /// Who began the segment that the last record came from.
+    #[must_use]
+    pub const fn identity(&self) -> Option<Identity> {
+        self.identity
     }
 
     /// The number of the segment that the last record came from.
@@ -255,6 +271,7 @@ impl DirReader {
                 return Err(self.damage(&file, 0, seq, defect, seq));
             }
         };
+        self.identity = Some(Identity { server: header.server, boot: header.boot });
         let number = file.number;
         let scan = Scan::new(opened, HEADER_BYTES as u64, header.first_seq);
         self.current = Some(Current { file, synced: header.synced, scan });

@@ -1,7 +1,7 @@
 //! How the process is.
 //!
 //! *Healthy* is a process that does its work; one that is not must be restarted. *Ready* is one that should be sent requests: it has the
-//! catalogue, accounting has read the log to its end, and it is not on its way out.
+//! catalogue, accounting has read the log to its end and gives it leases, and it is not on its way out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::event_log::EventLog;
 use crate::journal::QuotaLevel;
 use crate::roles::accounting::AccountingWatch;
+use crate::roles::decision::LeaseKeeper;
 
 /// What the parts of the process say of themselves. Each is set by its owner and read by anybody; they order nothing else, so all are relaxed.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub struct Lights {
 pub struct Health {
     log: EventLog,
     accounting: AccountingWatch,
+    leases: Arc<LeaseKeeper>,
     lights: Arc<Lights>,
 }
 
@@ -40,8 +42,13 @@ pub struct Checks {
 impl Health {
     /// Judges by these.
     #[must_use]
-    pub const fn new(log: EventLog, accounting: AccountingWatch, lights: Arc<Lights>) -> Self {
-        Self { log, accounting, lights }
+    pub const fn new(
+        log: EventLog,
+        accounting: AccountingWatch,
+        leases: Arc<LeaseKeeper>,
+        lights: Arc<Lights>,
+    ) -> Self {
+        Self { log, accounting, leases, lights }
     }
 
     /// Whether the process does its work.
@@ -71,6 +78,8 @@ impl Health {
             }
         };
         look("accounting", self.accounting.is_replayed() || self.accounting.has_ended(), "reading the log");
+        let refused = self.leases.refused();
+        look("leases", refused.is_none(), &refused.map_or_else(String::new, |refusal| refusal.to_string()));
         look("catalog", is_on(&self.lights.catalog), "loading");
         look("process", !is_on(&self.lights.draining), "draining");
         let damage = self.log.health().money.damage;

@@ -7,6 +7,7 @@ mod first_ad;
 mod harness;
 mod kill;
 mod layers;
+mod orphan;
 mod rarely_heard;
 mod repository;
 mod serve;

@@ -5,7 +5,7 @@ use std::path::Path;
 use actix_web::{App, test as http};
 
 use super::*;
-use crate::accounting::{Chain, Commit};
+use crate::accounting::{Chain, Commit, RegisterChanges};
 use crate::entropy::Entropy;
 use crate::model::{ApiKeyId, AppKey, MonotonicMs, NetworkId, Now};
 use crate::roles::campaign::samples::{
@@ -94,6 +94,7 @@ fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, Strin
             reversals: Vec::new(),
             loose: Vec::new(),
             delivery: BTreeMap::from([(key(LINE_ITEM), totals(3)), (key(OTHER_LINE_ITEM), totals(7))]),
+            servers: RegisterChanges::default(),
         })
         .expect("commits");
     let (clock, _) = Clock::manual(Now { wall: AT.plus_ms(1_000), monotonic: MonotonicMs(0) });

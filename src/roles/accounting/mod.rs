@@ -8,25 +8,31 @@
 //!                    └──▶ messages: leases and throttles, to the decision server
 //! ```
 //!
+//! Servers register, report once a second, say how far their journals are in the log, drain and close ([`ServerSays`]); each message is for one run of
+//! one server. In embedded mode there is one server, and the thread speaks for it.
+//!
 //! A grant is usable only once it is durable and read back (INV-25): the machine proposes it, the log holds it, and what is read from the
 //! log opens it. At most one proposal of an advertiser is under way, so no two can count the same money.
 
-mod line;
+mod fleet;
+mod holding;
 mod machine;
+mod pace;
 mod shell;
 #[cfg(test)]
 pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use fleet::Fleet;
 pub use machine::{AccountingMachine, MachineSettings};
 pub use shell::{AccountingError, AccountingHandle, AccountingWatch, Feed, ShellSettings, spawn};
 
-use crate::accounting::{Commit, Outcome, RecordDigest};
+use crate::accounting::{Commit, Outcome, RecordDigest, Refusal};
 use crate::catalog::Entity;
-use crate::decision::LeaseTerms;
+use crate::decision::OfferedLease;
 use crate::events::Envelope;
-use crate::model::{LeaseId, LineItemId, Micros, MonotonicMs};
+use crate::model::{BootId, LeaseId, LineItemId, Micros, Now, ServerId, WallMs};
 
 /// What the machine is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,8 +41,10 @@ pub enum Input {
     Records(Batch),
     /// Entities as of their newest revision.
     CatalogChanged(Vec<Entity>),
-    /// What the decision server did.
+    /// What a decision server did.
     ServerReport(ServerReport),
+    /// What a server says of itself.
+    Server(ServerSays),
     /// Time passes.
     Tick,
 }
@@ -61,16 +69,56 @@ pub struct LogRecord {
     pub envelope: Envelope,
 }
 
-/// What the decision server did since it started: sums, so that a lost report costs nothing. One a second, or when a lease is nearly drawn.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+/// What a server says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerSays {
+    /// The server.
+    pub server_id: ServerId,
+    /// Its run.
+    pub boot_id: BootId,
+    /// What it says.
+    pub news: ServerNews,
+}
+
+/// What a server may say of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServerNews {
+    /// It is there. The first word of every run.
+    Registered,
+    /// Everything that it received before `until` lies in the log before `shipped_end`.
+    Complete {
+        /// Receive time, excluded.
+        until: WallMs,
+        /// Offset in the log, excluded.
+        shipped_end: u64,
+    },
+    /// It is on its way out: no more leases.
+    Draining,
+    /// It has ended, and this is its last mark.
+    Closed {
+        /// Receive time, excluded.
+        until: WallMs,
+        /// Offset in the log, excluded.
+        shipped_end: u64,
+    },
+}
+
+/// What a decision server did since it started: sums, so that a lost report costs nothing. One a second, or when a lease is nearly drawn.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerReport {
-    /// When it was taken.
-    pub at: MonotonicMs,
+    /// The server.
+    pub server_id: ServerId,
+    /// Its run.
+    pub boot_id: BootId,
+    /// When it was taken, by that server's clocks.
+    pub at: Now,
+    /// The longest that it can have been on its way, in milliseconds; whoever carries it knows.
+    pub transit_ms: u64,
     /// Line items of which something changed since the last report; others may be left out.
     pub lines: Vec<LineReport>,
 }
 
-/// What the decision server did for one line item since it started.
+/// What a decision server did for one line item since it started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LineReport {
     /// The line item.
@@ -103,22 +151,30 @@ pub struct RoleEffects {
     pub append: Vec<Envelope>,
     /// Rows to write, all in one atomic batch.
     pub commit: Option<Commit>,
-    /// What to tell the decision server.
+    /// What to tell servers.
     pub messages: Vec<Message>,
+    /// Registrations, reports and marks that were refused, for the metrics.
+    pub refused: Vec<Refusal>,
     /// What each record did, for the metrics.
     pub outcomes: Vec<Outcome>,
 }
 
-/// What accounting tells the decision server.
+/// What accounting tells one run of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Message {
+pub struct Message {
+    /// The server that it is for.
+    pub server_id: ServerId,
+    /// The run that it is for; another one must not act on it.
+    pub boot_id: BootId,
+    /// What it says.
+    pub body: MessageBody,
+}
+
+/// What accounting may tell a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageBody {
     /// Draw from this lease from now on; it replaces the line item's lease, if it has one.
-    Lease {
-        /// The line item.
-        line_item_id: LineItemId,
-        /// The lease.
-        terms: LeaseTerms,
-    },
+    Lease(OfferedLease),
     /// Serve where the break's hash is below `throttle`; `u64::MAX` always.
     Throttle {
         /// The line item.
@@ -126,4 +182,6 @@ pub enum Message {
         /// The threshold.
         throttle: u64,
     },
+    /// Whether leases are given to this run from now on, and if not, why: then it is not ready.
+    Standing(Result<(), Refusal>),
 }

@@ -4,20 +4,23 @@
 //! changes, reports) waits in a bounded channel. An error ends the thread: accounting that can't read or commit must not grant, and whoever
 //! started it sees [`AccountingHandle::has_ended`], says so in health and exits; the next start goes on from the last commit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{AccountingMachine, Batch, Input, LogRecord, MachineSettings, Message, RoleEffects, ServerReport};
-use crate::accounting::{Commit, Outcome, record_digest};
+use super::{
+    AccountingMachine, Batch, Input, LogRecord, MachineSettings, Message, RoleEffects, ServerNews, ServerReport,
+    ServerSays,
+};
+use crate::accounting::{Commit, Outcome, ServerEntry, record_digest};
 use crate::catalog::Entity;
 use crate::clock::Clock;
 use crate::event_log::{AppendError, EventLog, NewRecord, ReadError, Record, Topic};
 use crate::events::{self, Envelope, EventError};
 use crate::journal::{self, FaultPoint, Faults};
-use crate::model::MonotonicMs;
+use crate::model::{BootId, MonotonicMs, Now, ServerId};
 use crate::store::{LedgerStore, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
@@ -30,6 +33,8 @@ const IDLE_WAIT_MS: u64 = 20;
 /// Changes and reports that may wait: some seconds of reports, or an import in chunks. When full, a sender of changes waits and a report is
 /// left out (the next one says it all).
 const FEED_MAX: usize = 64;
+/// Time between two marks of this server, in milliseconds.
+const MARK_EVERY_MS: u64 = 1_000;
 /// Time between two counts of open leases for the metrics, in milliseconds.
 const GAUGE_MS: u64 = 5_000;
 
@@ -40,13 +45,18 @@ pub enum Feed {
     CatalogChanged(Vec<Entity>),
     /// What the decision server did.
     Report(ServerReport),
+    /// This server is on its way out: it gets no more leases.
+    Draining,
 }
 
 /// What the thread needs to know.
 #[derive(Clone, Debug)]
 pub struct ShellSettings {
-    /// The machine's settings.
+    /// The machine's settings. The server named there is the one that this thread speaks for: it registers it, marks how far its journal is
+    /// complete, and closes it.
     pub machine: MachineSettings,
+    /// Longest time from a record's stamp to its place in the log, in milliseconds.
+    pub settle_margin_ms: i64,
     /// Deaths on order, for the crash tests.
     pub faults: Faults,
 }
@@ -86,6 +96,8 @@ struct Status {
     replayed: AtomicBool,
     ended: AtomicBool,
     cursor: AtomicU64,
+    /// The register as of a moment ago.
+    servers: Mutex<Vec<ServerEntry>>,
 }
 
 /// How accounting is, for health checks. Cheap to clone.
@@ -103,6 +115,12 @@ impl AccountingWatch {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.0.ended.load(Ordering::Acquire)
+    }
+
+    /// The register of servers, at most some seconds old, by id.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerEntry> {
+        self.0.servers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -135,6 +153,12 @@ impl AccountingHandle {
         match self.feed.try_send(Feed::Report(report)) {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    /// This server drains: it gets no more leases. Waits while the channel is full. Not for an async worker.
+    pub fn drain(&self) {
+        // A thread that has ended gives no leases either.
+        let _ = self.feed.send(Feed::Draining);
     }
 
     /// How it is, for whoever asks.
@@ -205,6 +229,7 @@ pub fn spawn(
     let status = Arc::new(Status::default());
     let (feed, inbox) = sync_channel(FEED_MAX);
     let now = clock.now();
+    let (server_id, boot_id) = (settings.machine.server_id, settings.machine.boot_id);
     let shell = Shell {
         machine: AccountingMachine::new(settings.machine, state, now),
         log,
@@ -216,6 +241,9 @@ pub fn spawn(
         inbox,
         status: Arc::clone(&status),
         counted_at: now.monotonic,
+        server: (server_id, boot_id),
+        settle_margin_ms: settings.settle_margin_ms,
+        marked_at: None,
     };
     let thread = std::thread::Builder::new()
         .name("accounting".to_owned())
@@ -238,18 +266,24 @@ struct Shell {
     inbox: Receiver<Feed>,
     status: Arc<Status>,
     counted_at: MonotonicMs,
+    /// This server, for which it speaks, and its run.
+    server: (ServerId, BootId),
+    settle_margin_ms: i64,
+    marked_at: Option<MonotonicMs>,
 }
 
 impl Shell {
     fn run(mut self) -> Result<(), AccountingError> {
+        self.say(ServerNews::Registered)?;
         loop {
             let stopping = self.status.stop.load(Ordering::Acquire);
             if !stopping {
                 self.take_feed()?;
             }
+            self.mark()?;
             let (read, at_end) = self.read()?;
             if stopping && at_end {
-                return self.commit_rest();
+                return self.close();
             }
             if at_end && read == 0 {
                 // The end of what is there is a bound to wait beyond; records of other topics wake it too, which does no harm.
@@ -262,10 +296,41 @@ impl Shell {
         loop {
             match self.inbox.try_recv() {
                 Ok(Feed::CatalogChanged(entities)) => self.step(Input::CatalogChanged(entities))?,
-                Ok(Feed::Report(report)) => self.step(Input::ServerReport(report))?,
+                Ok(Feed::Report(report)) => self.reported(report)?,
+                Ok(Feed::Draining) => self.say(ServerNews::Draining)?,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    /// A report of this process: the clocks are the same, so how long it was on its way is known.
+    fn reported(&mut self, mut report: ServerReport) -> Result<(), AccountingError> {
+        report.transit_ms = self.clock.now().monotonic.since(report.at.monotonic);
+        self.step(Input::ServerReport(report))
+    }
+
+    fn say(&mut self, news: ServerNews) -> Result<(), AccountingError> {
+        let (server_id, boot_id) = self.server;
+        self.step(Input::Server(ServerSays { server_id, boot_id, news }))
+    }
+
+    /// Marks how far this server's journal, which is the log, is complete.
+    fn mark(&mut self) -> Result<(), AccountingError> {
+        let Now { wall, monotonic } = self.clock.now();
+        if self.marked_at.is_some_and(|at| monotonic.since(at) < MARK_EVERY_MS) {
+            return Ok(());
+        }
+        self.marked_at = Some(monotonic);
+        // The clock before the end: what was received until then, less the margin, lies before the end.
+        let shipped_end = self.log.durable_end(Topic::Events);
+        self.say(ServerNews::Complete { until: wall.plus_ms(-self.settle_margin_ms), shipped_end })
+    }
+
+    /// This server has ended and all that it acknowledged is applied: its last mark, and the last commit.
+    fn close(&mut self) -> Result<(), AccountingError> {
+        let (until, shipped_end) = (self.clock.now().wall, self.machine.cursor());
+        self.say(ServerNews::Closed { until, shipped_end })?;
+        self.commit_rest()
     }
 
     /// Reads and applies the next records. Returns how many, and whether that was all.
@@ -305,7 +370,16 @@ impl Shell {
         effects.messages.into_iter().for_each(&self.send);
         self.status.cursor.store(self.machine.cursor(), Ordering::Release);
         self.status.replayed.store(self.machine.is_replayed(), Ordering::Release);
+        self.show_servers();
         Ok(())
+    }
+
+    /// Shows the register to whoever asks; where it changed, which is seldom more than once a second.
+    fn show_servers(&self) {
+        let mut shown = self.status.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.iter().eq(self.machine.register().entries()) {
+            *shown = self.machine.register().entries().cloned().collect();
+        }
     }
 
     /// Two passes of the fault point a commit: before it (odd ones) and after it (even ones).
@@ -344,6 +418,9 @@ impl Shell {
                 Outcome::Ignored(reason) => reason.name(),
             };
             self.metrics.add_labelled(Metric::AccountingApplied, &[event], 1);
+        }
+        for refusal in &effects.refused {
+            self.metrics.add_labelled(Metric::ServersRefused, &[refusal.name()], 1);
         }
         let now = self.clock.now().monotonic;
         if now.since(self.counted_at) >= GAUGE_MS {

@@ -1,25 +1,26 @@
-//! A small world around the machine, for tests: a real log and store in a temporary directory, virtual time, a decision server that
-//! draws, listeners whose beacons are lost, doubled and late, and crashes. Everything follows from the seed.
+//! A small world around the machine, for tests: a real log and store in a temporary directory, virtual time, decision servers that draw from
+//! real leases and ship journals of their own, listeners whose beacons are lost, doubled and late, and crashes of accounting and of
+//! servers. Everything follows from the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    AccountingMachine, Batch, Input, LeaseLeft, LineReport, LogRecord, MachineSettings, Message, RoleEffects,
-    ServerReport,
+    AccountingMachine, Batch, Input, LeaseLeft, LineReport, LogRecord, MachineSettings, Message, MessageBody,
+    RoleEffects, ServerNews, ServerReport, ServerSays,
 };
-use crate::accounting::record_digest;
 use crate::accounting::testing::{self, ADVERTISER, NETWORK, T0, campaign, envelope, line};
-use crate::catalog::Entity;
-use crate::decision::LeaseTerms;
+use crate::accounting::{CLOCK_TOLERANCE_MS, Refusal, SETTLE_MARGIN_MS, record_digest};
+use crate::catalog::{Entity, LineSlot};
+use crate::decision::{LeaseDesk, Spending};
 use crate::entropy::Entropy;
 use crate::event_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, NewRecord, Topic};
 use crate::events::{self, Envelope, Event};
 use crate::journal::{Drive, Identity, JournalConfig, RealDisk, SharedDisk};
 use crate::model::{
     Advertiser, BeaconEvent, BootId, Budget, Campaign, Goal, ImpressionId, LeaseId, LineItem, LineItemId, Micros,
-    MonotonicMs, Now, PacingMode, PriceModel, Pricing, ServerId, Status, Tier, Zone,
+    MonotonicMs, Now, PacingMode, PriceModel, Pricing, ServerId, Status, Tier, WallMs, Zone,
 };
 use crate::store::{LedgerStore, Store};
 use crate::workload::Draws;
@@ -27,12 +28,34 @@ use crate::workload::Draws;
 pub(crate) const PRICE: Micros = Micros(10);
 pub(crate) const LINES: u128 = 4;
 const LEASE_MS: u64 = 900_000;
+/// A world's longest step is a report's time at most by this factor.
+const REPORT_MS: u64 = 20_000;
 
-/// What the server draws from.
-struct Drawing {
-    terms: LeaseTerms,
-    left: Micros,
-    next_ordinal: u32,
+/// A decision server with a journal of its own.
+pub(crate) struct DecisionServer {
+    pub(crate) server_id: ServerId,
+    pub(crate) boot_id: BootId,
+    spending: Spending,
+    desk: LeaseDesk,
+    /// Its monotonic clock is ahead of accounting's by this: they have nothing to do with each other.
+    monotonic_ms: u64,
+    /// Its wall clock is ahead by this.
+    pub(crate) ahead_ms: i64,
+    /// Acknowledged, and not in the log yet. Outlives the process.
+    journal: Vec<Envelope>,
+    /// Its journal is not shipped for now.
+    pub(crate) is_stalled: bool,
+    pub(crate) is_up: bool,
+    pub(crate) standing: Option<Result<(), Refusal>>,
+    pub(crate) throttles: BTreeMap<LineItemId, u64>,
+}
+
+/// An impression that was reported and acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) impression_id: ImpressionId,
+    pub(crate) is_in_time: bool,
+    pub(crate) by: ServerId,
 }
 
 pub(crate) struct Sim {
@@ -41,12 +64,14 @@ pub(crate) struct Sim {
     pub(crate) machine: AccountingMachine,
     pub(crate) now: Now,
     draws: Draws,
-    boot: u128,
-    leases: BTreeMap<LineItemId, Drawing>,
-    drawn: BTreeMap<LineItemId, (Micros, u64)>,
-    pub(crate) throttles: BTreeMap<LineItemId, u64>,
+    /// Counts all runs, of accounting and of servers.
+    boots: u128,
+    pub(crate) servers: Vec<DecisionServer>,
+    /// Leases that were handed over, each once, with the run that got it.
+    pub(crate) handed: BTreeMap<LeaseId, (ServerId, BootId)>,
     /// Beacons on their way: when they arrive, and what they say.
     on_the_way: Vec<(i64, Envelope)>,
+    pub(crate) heard: Vec<Heard>,
     entities: Vec<Entity>,
     // Held so that the database stays open.
     _store: Store,
@@ -101,12 +126,80 @@ fn settings(boot: u128) -> MachineSettings {
         boot_id: BootId::from_u128(boot),
         lease_ms: LEASE_MS,
         commit_interval_ms: 200,
-        settle_margin_ms: crate::accounting::SETTLE_MARGIN_MS,
+        report_ms: REPORT_MS,
+        clock_tolerance_ms: CLOCK_TOLERANCE_MS,
+    }
+}
+
+fn slot(line_item_id: LineItemId) -> LineSlot {
+    let n = (0..LINES).position(|n| line(n) == line_item_id).expect("one of the lines");
+    LineSlot(u32::try_from(n).expect("small"))
+}
+
+impl DecisionServer {
+    fn new(n: u128, boot: u128) -> Self {
+        let (server_id, boot_id) = (ServerId::from_u128(7 + n), BootId::from_u128(boot));
+        Self {
+            server_id,
+            boot_id,
+            spending: Spending::new(),
+            desk: LeaseDesk::new(server_id, boot_id),
+            monotonic_ms: 1_000_000 * u64::try_from(n).expect("small"),
+            ahead_ms: 0,
+            journal: Vec::new(),
+            is_stalled: false,
+            is_up: true,
+            standing: None,
+            throttles: BTreeMap::new(),
+        }
+    }
+
+    fn now(&self, now: Now) -> Now {
+        Now { wall: now.wall.plus_ms(self.ahead_ms), monotonic: now.monotonic.plus_ms(self.monotonic_ms) }
+    }
+
+    /// The process is gone, and with it all that it held; its journal stays.
+    fn restart(&mut self, boot: u128) {
+        self.boot_id = BootId::from_u128(boot);
+        self.spending = Spending::new();
+        self.desk = LeaseDesk::new(self.server_id, self.boot_id);
+        (self.standing, self.is_up) = (None, true);
+        self.throttles.clear();
+    }
+
+    fn keep(&mut self, events: impl IntoIterator<Item = Event>, at: WallMs) {
+        let (server_id, boot_id) = (self.server_id, self.boot_id);
+        let made = events.into_iter().map(|body| Envelope { server_id, boot_id, ..envelope(at, body) });
+        self.journal.extend(made);
+    }
+
+    fn report(&self, now: Now) -> ServerReport {
+        let at = self.now(now);
+        let lines = (0..LINES).filter_map(|n| {
+            let totals = self.spending.totals(slot(line(n)));
+            let lease = self.spending.read(slot(line(n)), at).lease;
+            (lease.is_some() || totals.count > 0).then(|| LineReport {
+                line_item_id: line(n),
+                drawn: totals.drawn,
+                drawn_count: totals.count,
+                eligible: 0,
+                lease: lease.map(|lease| LeaseLeft {
+                    lease_id: lease.lease_id,
+                    left: lease.left,
+                    ordinals_left: lease.ordinals_left,
+                }),
+            })
+        });
+        ServerReport { server_id: self.server_id, boot_id: self.boot_id, at, transit_ms: 0, lines: lines.collect() }
     }
 }
 
 impl Sim {
     pub(crate) fn new(dir: &Path, seed: u64) -> Self {
+        Self::with_servers(dir, seed, 1)
+    }
+
+    pub(crate) fn with_servers(dir: &Path, seed: u64, servers: u128) -> Self {
         let disk: SharedDisk = Arc::new(RealDisk);
         let identity = Identity { server: ServerId::from_u128(7), boot: BootId::from_u128(100) };
         let small = JournalConfig { segment_bytes: 256 << 10, ..JournalConfig::money() };
@@ -129,15 +222,18 @@ impl Sim {
             ledger,
             now,
             draws,
-            boot: 100,
-            leases: BTreeMap::new(),
-            drawn: BTreeMap::new(),
-            throttles: BTreeMap::new(),
+            boots: 100 + servers,
+            servers: (0..servers).map(|n| DecisionServer::new(n, 101 + n)).collect(),
+            handed: BTreeMap::new(),
             on_the_way: Vec::new(),
+            heard: Vec::new(),
             entities,
             _store: store,
         };
         sim.tell_catalogue();
+        for n in 0..sim.servers.len() {
+            sim.say(n, ServerNews::Registered);
+        }
         sim
     }
 
@@ -152,13 +248,20 @@ impl Sim {
         self.step(Input::CatalogChanged(self.entities.clone()));
     }
 
-    /// Time passes, the server draws, beacons arrive, accounting works.
+    pub(crate) fn say(&mut self, n: usize, news: ServerNews) {
+        let DecisionServer { server_id, boot_id, .. } = self.servers[n];
+        self.step(Input::Server(ServerSays { server_id, boot_id, news }));
+    }
+
+    /// Time passes, the servers draw, beacons arrive, journals are shipped, accounting works.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now.monotonic = self.now.monotonic.plus_ms(ms);
         self.now.wall = self.now.wall.plus_ms(ms.cast_signed());
         self.serve();
         self.deliver();
+        self.ship();
         self.report();
+        self.mark();
         self.pump();
         for account in self.machine.book().accounts.values() {
             account.check();
@@ -166,57 +269,65 @@ impl Sim {
     }
 
     fn serve(&mut self) {
-        let now = self.now;
-        for n in 0..LINES {
-            let Some(drawing) = self.leases.get_mut(&line(n)) else { continue };
-            for _ in 0..self.draws.below(12) {
-                let open = now.monotonic < drawing.terms.draw_until
-                    && drawing.left >= PRICE
-                    && drawing.next_ordinal < drawing.terms.max_ordinals;
-                if !open {
-                    break;
-                }
-                drawing.left = drawing.left.minus(PRICE).expect("at least the price");
-                let ordinal = drawing.next_ordinal;
-                drawing.next_ordinal += 1;
-                let total = self.drawn.entry(line(n)).or_default();
-                total.0 = total.0.plus(PRICE).expect("small");
-                total.1 += 1;
-                let lease_id = drawing.terms.lease_id;
-                let until = now.wall.plus_ms(3_600_000).min(drawing.terms.last_billable_until);
-                let about = |event| {
-                    testing::with(testing::beacon(1, 0, n, event), |record| {
-                        record.impression_id = ImpressionId::Leased { lease_id, ordinal };
-                        record.decided_at = now.wall;
-                        record.billable_until = until;
-                    })
-                };
-                let mut send = |draws: &mut Draws, event, likely: f64| {
-                    if draws.chance(likely) {
-                        let late = if draws.chance(0.03) { 5_400_000 } else { 0 };
-                        let after = i64::from(draws.below(120_000)) + late;
-                        self.on_the_way.push((now.wall.0 + after, about(event)));
-                        if draws.chance(0.1) {
-                            let again = after + i64::from(draws.below(600_000));
-                            self.on_the_way.push((now.wall.0 + again, about(event)));
+        for server in self.servers.iter_mut().filter(|server| server.is_up) {
+            let now = server.now(self.now);
+            let returned = server.desk.sweep(&server.spending, now, |_| true);
+            server.keep(returned, now.wall);
+            for n in 0..LINES {
+                let Some(lease) = server.spending.read(slot(line(n)), now).lease else { continue };
+                for _ in 0..self.draws.below(12) {
+                    let Ok(draw) = server.spending.draw(slot(line(n)), lease.lease_id, PRICE, now) else { break };
+                    let until = now.wall.plus_ms(3_600_000).min(draw.last_billable_until);
+                    let about = |event| {
+                        testing::with(testing::beacon(1, 0, n, event), |record| {
+                            record.impression_id =
+                                ImpressionId::Leased { lease_id: draw.lease_id, ordinal: draw.ordinal };
+                            record.decided_at = now.wall;
+                            record.billable_until = until;
+                        })
+                    };
+                    for (event, likely) in [
+                        (BeaconEvent::Start, 0.9),
+                        (BeaconEvent::Impression, 0.9),
+                        (BeaconEvent::Complete, 0.5),
+                        (BeaconEvent::Click, 0.02),
+                        (BeaconEvent::Void, 0.07),
+                    ] {
+                        if self.draws.chance(likely) {
+                            let late = if self.draws.chance(0.03) { 5_400_000 } else { 0 };
+                            let after = i64::from(self.draws.below(120_000)) + late;
+                            self.on_the_way.push((self.now.wall.0 + after, about(event)));
+                            if self.draws.chance(0.1) {
+                                let again = after + i64::from(self.draws.below(600_000));
+                                self.on_the_way.push((self.now.wall.0 + again, about(event)));
+                            }
                         }
                     }
-                };
-                send(&mut self.draws, BeaconEvent::Start, 0.9);
-                send(&mut self.draws, BeaconEvent::Impression, 0.9);
-                send(&mut self.draws, BeaconEvent::Complete, 0.5);
-                send(&mut self.draws, BeaconEvent::Click, 0.02);
-                send(&mut self.draws, BeaconEvent::Void, 0.07);
+                }
             }
         }
     }
 
+    /// Beacons come to whichever server is up, and are acknowledged: from here on they must count.
     fn deliver(&mut self) {
+        let up: Vec<usize> = (0..self.servers.len()).filter(|n| self.servers[*n].is_up).collect();
+        if up.is_empty() {
+            return;
+        }
         let (due, later) = std::mem::take(&mut self.on_the_way).into_iter().partition(|(at, _)| *at <= self.now.wall.0);
         self.on_the_way = later;
-        let due: Vec<_> = due;
-        let records = due.into_iter().map(|(_, beacon)| envelope(self.now.wall, beacon.body)).collect();
-        self.append(records);
+        let due: Vec<(i64, Envelope)> = due;
+        for (_, beacon) in due {
+            let server = &mut self.servers[*self.draws.pick(&up)];
+            let at = server.now(self.now).wall;
+            if let Event::Beacon(record) = &beacon.body
+                && record.event == BeaconEvent::Impression
+            {
+                let (impression_id, is_in_time) = (record.impression_id, at <= record.billable_until);
+                self.heard.push(Heard { impression_id, is_in_time, by: server.server_id });
+            }
+            server.keep([beacon.body], at);
+        }
     }
 
     pub(crate) fn append(&self, envelopes: Vec<Envelope>) {
@@ -225,25 +336,40 @@ impl Sim {
             key: envelope.body.key().to_vec(),
             payload: events::encode(&envelope),
         };
-        if !envelopes.is_empty() {
-            self.log.append_blocking(envelopes.into_iter().map(record).collect()).expect("appended");
+        let records: Vec<_> = envelopes.into_iter().map(record).collect();
+        // An append fits into one of the small segments.
+        for piece in records.chunks(200) {
+            self.log.append_blocking(piece.to_vec()).expect("appended");
         }
     }
 
-    fn report(&mut self) {
-        let lines = self.leases.iter().map(|(id, drawing)| LineReport {
-            line_item_id: *id,
-            drawn: self.drawn.get(id).map_or(Micros::ZERO, |total| total.0),
-            drawn_count: self.drawn.get(id).map_or(0, |total| total.1),
-            eligible: 0,
-            lease: Some(LeaseLeft {
-                lease_id: drawing.terms.lease_id,
-                left: drawing.left,
-                ordinals_left: drawing.terms.max_ordinals - drawing.next_ordinal,
-            }),
-        });
-        let report = ServerReport { at: self.now.monotonic, lines: lines.collect() };
-        self.step(Input::ServerReport(report));
+    /// Journals go into the log, but for those that are stalled or whose server is down.
+    fn ship(&mut self) {
+        for n in 0..self.servers.len() {
+            if self.servers[n].is_up && !self.servers[n].is_stalled {
+                let shipped = std::mem::take(&mut self.servers[n].journal);
+                self.append(shipped);
+            }
+        }
+    }
+
+    pub(crate) fn report(&mut self) {
+        for n in 0..self.servers.len() {
+            if self.servers[n].is_up {
+                let report = self.servers[n].report(self.now);
+                self.step(Input::ServerReport(report));
+            }
+        }
+    }
+
+    fn mark(&mut self) {
+        for n in 0..self.servers.len() {
+            let server = &self.servers[n];
+            if server.is_up && server.journal.is_empty() {
+                let until = server.now(self.now).wall.plus_ms(-SETTLE_MARGIN_MS);
+                self.say(n, ServerNews::Complete { until, shipped_end: self.log.durable_end(Topic::Events) });
+            }
+        }
     }
 
     /// Reads what is there in pieces of random size, and what that brings about, to the end.
@@ -264,33 +390,85 @@ impl Sim {
         }
     }
 
-    fn step(&mut self, input: Input) {
+    pub(crate) fn step(&mut self, input: Input) {
         let effects: RoleEffects = self.machine.step(input, self.now);
         self.append(effects.append);
         if let Some(commit) = &effects.commit {
             self.ledger.commit(commit).expect("commits");
         }
         for message in effects.messages {
-            match message {
-                Message::Lease { line_item_id, terms } => {
-                    let drawing = Drawing { terms, left: terms.amount, next_ordinal: 0 };
-                    self.leases.insert(line_item_id, drawing);
-                }
-                Message::Throttle { line_item_id, throttle } => {
-                    self.throttles.insert(line_item_id, throttle);
-                }
-            }
+            self.take(message);
         }
     }
 
-    /// The process dies and comes back: what was not committed, every lease of this boot and what was not appended are gone.
+    fn take(&mut self, message: Message) {
+        let to = self.servers.iter_mut().find(|server| server.server_id == message.server_id).expect("a server");
+        if let MessageBody::Lease(offered) = message.body {
+            assert_eq!(to.boot_id, message.boot_id, "INV-40: a lease for another run");
+            assert_eq!(to.standing, Some(Ok(())), "INV-40: a lease for a server that does not stand");
+            let run = (message.server_id, message.boot_id);
+            assert_eq!(self.handed.insert(offered.terms.lease_id, run), None, "INV-40: a lease handed over twice");
+        }
+        if to.boot_id != message.boot_id || !to.is_up {
+            return;
+        }
+        match message.body {
+            MessageBody::Lease(offered) => {
+                let now = to.now(self.now);
+                let returned = to.desk.install(&to.spending, Some(slot(offered.owner.line_item_id)), offered, now);
+                to.keep(returned, now.wall);
+            }
+            MessageBody::Throttle { line_item_id, throttle } => {
+                to.throttles.insert(line_item_id, throttle);
+            }
+            MessageBody::Standing(standing) => to.standing = Some(standing),
+        }
+    }
+
+    /// The process of all roles dies and comes back: what was not committed, every lease and what was not appended are gone.
     pub(crate) fn crash(&mut self) {
-        self.boot += 1;
-        self.leases.clear();
-        self.drawn.clear();
-        self.now.monotonic = MonotonicMs(1);
-        self.machine = AccountingMachine::new(settings(self.boot), self.ledger.load().expect("loads"), self.now);
+        self.crash_accounting();
+        for n in 0..self.servers.len() {
+            self.restart(n);
+        }
+    }
+
+    /// Accounting dies and comes back, as of its last commit; the servers don't notice.
+    pub(crate) fn crash_accounting(&mut self) {
+        self.boots += 1;
+        self.machine = AccountingMachine::new(settings(self.boots), self.ledger.load().expect("loads"), self.now);
         self.tell_catalogue();
+        // Accounting says anew what it says only when it changes.
+        for server in &mut self.servers {
+            server.standing = server.standing.filter(Result::is_err);
+        }
+    }
+
+    /// A server is killed; its journal stays where it is.
+    pub(crate) fn kill(&mut self, n: usize) {
+        self.servers[n].is_up = false;
+    }
+
+    /// A server comes back, or is killed and comes back at once: a new run over the old journal.
+    pub(crate) fn restart(&mut self, n: usize) {
+        self.boots += 1;
+        let boot = self.boots;
+        self.servers[n].restart(boot);
+        self.say(n, ServerNews::Registered);
+    }
+
+    /// A server ends in good order: it gives its leases back, ships its journal, and closes.
+    pub(crate) fn drain(&mut self, n: usize) {
+        self.say(n, ServerNews::Draining);
+        let server = &mut self.servers[n];
+        let now = server.now(self.now);
+        let returned = server.desk.close(&server.spending, now);
+        server.keep(returned, now.wall);
+        server.is_stalled = false;
+        self.ship();
+        let shipped_end = self.log.durable_end(Topic::Events);
+        self.say(n, ServerNews::Closed { until: now.wall, shipped_end });
+        self.servers[n].is_up = false;
     }
 
     /// A stop in good order.
@@ -310,22 +488,68 @@ impl Sim {
             if self.draws.chance(0.02) {
                 self.crash();
             }
-            if self.draws.chance(0.02) {
-                let budget = i64::from(self.draws.between(1, 60_000));
-                let entity = match step % 3 {
-                    0 => advertiser(Some(budget)),
-                    1 => campaign_entity(1, Some(budget)),
-                    _ => line_entity(2, Some(budget), None),
-                };
-                self.change(entity);
-            }
+            self.change_a_budget(step);
         }
         self.stop();
     }
 
-    /// The leases that the server holds.
-    pub(crate) fn handed_out(&self) -> Vec<LeaseId> {
-        self.leases.values().map(|drawing| drawing.terms.lease_id).collect()
+    /// The same for many servers that live and die one by one.
+    pub(crate) fn run_fleet(&mut self, steps: u32) {
+        for step in 0..steps {
+            let quiet = self.draws.chance(0.01);
+            let ms = if quiet { 3_000_000 } else { u64::from(self.draws.between(100, 20_000)) };
+            self.pass(ms);
+            let n = self.draws.index(self.servers.len());
+            let is_up = self.servers[n].is_up;
+            if self.draws.chance(0.01) {
+                self.crash_accounting();
+            }
+            match self.draws.below(60) {
+                0 if is_up => self.kill(n),
+                1 if is_up => self.restart(n),
+                2 if is_up => self.drain(n),
+                3 | 4 => self.servers[n].is_stalled = !self.servers[n].is_stalled,
+                5 => self.servers[n].ahead_ms = i64::from(self.draws.below(4_000)) - 2_000,
+                6 | 7 => self.servers[n].ahead_ms = 0,
+                8..=12 if !is_up => self.restart(n),
+                _ => {}
+            }
+            self.change_a_budget(step);
+        }
+        for n in 0..self.servers.len() {
+            if !self.servers[n].is_up {
+                self.restart(n);
+            }
+            self.servers[n].is_stalled = false;
+        }
+        self.pass(1_000);
+        self.stop();
+    }
+
+    fn change_a_budget(&mut self, step: u32) {
+        if self.draws.chance(0.02) {
+            let budget = i64::from(self.draws.between(1, 60_000));
+            let entity = match step % 3 {
+                0 => advertiser(Some(budget)),
+                1 => campaign_entity(1, Some(budget)),
+                _ => line_entity(2, Some(budget), None),
+            };
+            self.change(entity);
+        }
+    }
+
+    /// Runs that leases were granted to.
+    pub(crate) fn granted_to(&self) -> BTreeSet<(ServerId, BootId)> {
+        let run = |event| match event {
+            Event::LeaseGranted(granted) => Some((granted.server_id, granted.boot_id)),
+            Event::LeaseReturned(_)
+            | Event::LeaseClosed(_)
+            | Event::Reversal(_)
+            | Event::Beacon(_)
+            | Event::Decision(_)
+            | Event::Catalog(_) => None,
+        };
+        self.events().into_iter().filter_map(run).collect()
     }
 
     /// The events in the log, in order.

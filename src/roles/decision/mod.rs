@@ -4,11 +4,13 @@
 //! each ad and reserves the exposures; what must be written or told elsewhere comes back as [`Effects`]. The shell holds the listener's lock
 //! while this runs, so two requests of one listener are answered one after the other.
 
+mod leases;
 mod shell;
 mod supply;
 #[cfg(test)]
 mod tests;
 
+pub use leases::LeaseKeeper;
 pub use shell::{Asking, DecisionIds, DecisionShell, Origin, Sample, Sampler, Surroundings};
 pub use supply::{Reporter, Supply};
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Sample;
 use crate::catalog::{CatalogPublisher, LineSlot, Snapshot};
 use crate::decision::{DrawnTotals, Excluded, Scratch, Seed, Spending, survey};
-use crate::model::{LineItemId, MonotonicMs, Now, Tier};
+use crate::model::{BootId, LineItemId, Now, ServerId, Tier};
 use crate::roles::accounting::{LeaseLeft, LineReport, ServerReport};
 
 /// How often each line item could have been served, since the start.
@@ -52,19 +52,21 @@ impl Supply {
 /// Makes a report of what changed since the one before.
 #[derive(Debug)]
 pub struct Reporter {
+    server_id: ServerId,
+    boot_id: BootId,
     supply: Arc<Supply>,
     spending: Arc<Spending>,
     reported: HashMap<LineSlot, (DrawnTotals, u64)>,
 }
 
 impl Reporter {
-    /// A reporter of these sums.
+    /// A reporter of these sums of that run of a server.
     #[must_use]
-    pub fn new(supply: Arc<Supply>, spending: Arc<Spending>) -> Self {
-        Self { supply, spending, reported: HashMap::new() }
+    pub fn new(server_id: ServerId, boot_id: BootId, supply: Arc<Supply>, spending: Arc<Spending>) -> Self {
+        Self { server_id, boot_id, supply, spending, reported: HashMap::new() }
     }
 
-    /// The line items of which something changed since the last report.
+    /// The line items of which something changed since the last report. Whoever carries it says how long it was on its way.
     pub fn report(&mut self, snapshot: &Snapshot, now: Now) -> ServerReport {
         let eligible = self.supply.lock();
         let mut lines = Vec::new();
@@ -87,6 +89,6 @@ impl Reporter {
                 }),
             });
         }
-        ServerReport { at: MonotonicMs(now.monotonic.0), lines }
+        ServerReport { server_id: self.server_id, boot_id: self.boot_id, at: now, transit_ms: 0, lines }
     }
 }

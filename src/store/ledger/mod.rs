@@ -10,19 +10,21 @@
 //! | `ledger_reversals` | advertiser, impression | a charge taken back; kept for good |
 //! | `ledger_loose` | owner, impression | an impression without a lease |
 //! | `ledger_delivery` | line item, hour | delivery totals |
+//! | `servers` | server | the register of servers, which is not made from the log |
 //!
 //! A commit is one atomic batch over all of them, synced before it returns: the rows are always the state after the records before the cursor,
 //! whenever the process dies. There is no other snapshot that the rows could disagree with. The rows' formats are in [`rows`].
 
 mod reversals;
 pub mod rows;
+mod servers;
 
 use fjall::{Database, Keyspace, PersistMode};
 
 use super::{StoreError, damaged, keyspace};
 use crate::accounting::{
     AdvertiserAccount, Balance, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, Loose,
-    Owner, REVERSAL_KEPT_MS, Seal,
+    Owner, REVERSAL_KEPT_MS, Register, Seal, ServerEntry,
 };
 use crate::events::Reversal;
 use crate::model::{AdvertiserId, ImpressionId, LineItemId, WallMs};
@@ -36,6 +38,7 @@ const PAST: &str = "ledger_leases_past";
 const REVERSALS: &str = "ledger_reversals";
 const LOOSE: &str = "ledger_loose";
 const DELIVERY: &str = "ledger_delivery";
+const SERVERS: &str = "servers";
 const CURSOR: &[u8] = b"cursor";
 
 /// The ledger's keyspaces. Accounting commits; anybody may read.
@@ -50,6 +53,7 @@ pub struct LedgerStore {
     reversals: Keyspace,
     loose: Keyspace,
     delivery: Keyspace,
+    servers: Keyspace,
 }
 
 /// A row as it lies on disk: keyspace, key, value.
@@ -77,6 +81,7 @@ impl LedgerStore {
             reversals: keyspace(&database, REVERSALS)?,
             loose: keyspace(&database, LOOSE)?,
             delivery: keyspace(&database, DELIVERY)?,
+            servers: keyspace(&database, SERVERS)?,
             database,
         })
     }
@@ -106,7 +111,7 @@ impl LedgerStore {
             };
             set.seen.insert(impression_id, loose);
         }
-        Ok(LedgerState { book, cursor, chain })
+        Ok(LedgerState { book, cursor, chain, register: Register::load(self.servers()?) })
     }
 
     /// Makes a commit durable, all or nothing.
@@ -158,6 +163,12 @@ impl LedgerStore {
         for seal in &commit.seals {
             batch.insert(&self.seals, seal.records.to_be_bytes(), seal.digest);
         }
+        for entry in &commit.servers.entries {
+            batch.insert(&self.servers, entry.server_id.to_bytes(), servers::encode_server(entry));
+        }
+        for server_id in &commit.servers.gone {
+            batch.remove(&self.servers, server_id.to_bytes());
+        }
         batch.insert(&self.meta, CURSOR, rows::encode_cursor(commit.cursor, commit.log_time, &commit.chain));
         batch.commit().map_err(|source| StoreError::Commit { what: "the ledger", source })
     }
@@ -182,6 +193,24 @@ impl LedgerStore {
             let records = key.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Key)?;
             Ok(Seal { records, digest: value.try_into().map_err(|_| RowError::Field("digest"))? })
         })
+    }
+
+    /// The register of servers, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn servers(&self) -> Result<Vec<ServerEntry>, StoreError> {
+        read_all(&self.servers, SERVERS, servers::decode_server)
+    }
+
+    /// Writes one server's entry, durably. For commands on a stopped server: a running one's accounting owns the register.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_server(&self, entry: &ServerEntry) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.servers, entry.server_id.to_bytes(), servers::encode_server(entry));
+        batch.commit().map_err(|source| StoreError::Commit { what: "the register of servers", source })
     }
 
     /// All balances.
@@ -266,7 +295,7 @@ impl LedgerStore {
         Ok(found)
     }
 
-    /// Every row of every keyspace, as bytes, in order: equal books have equal bytes (INV-25).
+    /// Every row that is made from the log, as bytes, in order: equal books have equal bytes (INV-25). The register of servers is not.
     ///
     /// # Errors
     /// [`StoreError`].

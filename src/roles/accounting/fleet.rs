@@ -1,0 +1,155 @@
+//! The servers as accounting sees them at the moment: the register, and what only this run of accounting knows of them.
+
+use std::collections::BTreeMap;
+
+use super::{ServerNews, ServerReport, ServerSays};
+use crate::accounting::{Refusal, Register, ServerMark, clock_ahead_ms};
+use crate::model::{BootId, MonotonicMs, Now, ServerId};
+
+/// A server that has sent no report for so many reports' time is granted nothing and shares no pool: what it gets might be for nobody.
+const SILENT_REPORTS: u64 = 10;
+
+/// The servers.
+#[derive(Debug)]
+pub struct Fleet {
+    register: Register,
+    seen: BTreeMap<ServerId, Seen>,
+    report_ms: u64,
+    clock_tolerance_ms: i64,
+}
+
+/// What was last heard of a server's current run.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    boot_id: BootId,
+    /// Its monotonic clock in its last report, and ours when that came.
+    its: MonotonicMs,
+    ours: MonotonicMs,
+    told: Option<Result<(), Refusal>>,
+}
+
+/// A run of a server that leases may be given to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Served {
+    pub(super) server_id: ServerId,
+    pub(super) boot_id: BootId,
+    /// Its monotonic clock when it last reported: the moment from which a lease runs.
+    pub(super) asked: MonotonicMs,
+    /// Its monotonic clock now, or a little before.
+    pub(super) at: MonotonicMs,
+}
+
+impl Fleet {
+    pub(super) const fn new(register: Register, report_ms: u64, clock_tolerance_ms: i64) -> Self {
+        Self { register, seen: BTreeMap::new(), report_ms, clock_tolerance_ms }
+    }
+
+    /// The register.
+    #[must_use]
+    pub const fn register(&self) -> &Register {
+        &self.register
+    }
+
+    pub(super) const fn register_mut(&mut self) -> &mut Register {
+        &mut self.register
+    }
+
+    /// Takes a server's word. True when it is the first of a new run.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the word changes nothing.
+    pub(super) fn says(&mut self, says: ServerSays, cursor: u64, now: Now) -> Result<bool, Refusal> {
+        let ServerSays { server_id, boot_id, news } = says;
+        let mark = |complete_until, shipped_end| ServerMark { server_id, boot_id, complete_until, shipped_end };
+        if news == ServerNews::Registered {
+            self.register.register(server_id, boot_id, now.wall)?;
+            let is_new = self.seen.get(&server_id).is_none_or(|seen| seen.boot_id != boot_id);
+            if is_new {
+                self.seen.remove(&server_id);
+            }
+            return Ok(is_new);
+        }
+        self.is_current(server_id, boot_id)?;
+        match news {
+            ServerNews::Registered => {}
+            ServerNews::Draining => self.register.drain(server_id, boot_id),
+            ServerNews::Complete { until, shipped_end } => self.register.mark(mark(until, shipped_end)),
+            ServerNews::Closed { until, shipped_end } => self.register.close(mark(until, shipped_end)),
+        }
+        self.register.applied(cursor);
+        Ok(false)
+    }
+
+    /// Takes the head of a report: the clocks.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is not of a registered server's current run: nothing in it counts.
+    pub(super) fn reported(&mut self, report: &ServerReport, now: Now) -> Result<(), Refusal> {
+        let (server_id, boot_id) = (report.server_id, report.boot_id);
+        self.is_current(server_id, boot_id)?;
+        let ahead_ms = clock_ahead_ms(report.at.wall, now.wall, report.transit_ms);
+        self.register.heard(server_id, boot_id, now.wall, ahead_ms);
+        let told = self.seen.get(&server_id).filter(|seen| seen.boot_id == boot_id).and_then(|seen| seen.told);
+        self.seen.insert(server_id, Seen { boot_id, its: report.at.monotonic, ours: now.monotonic, told });
+        Ok(())
+    }
+
+    /// Whether leases may be given to that run, when it is another word than it was told last.
+    pub(super) fn to_tell(&mut self, server_id: ServerId, boot_id: BootId) -> Option<Result<(), Refusal>> {
+        let standing = self.standing(server_id, boot_id);
+        let seen = self.seen.get_mut(&server_id).filter(|seen| seen.boot_id == boot_id);
+        match seen {
+            // By how much the clock is off changes all the time, that it is does not.
+            Some(seen) if seen.told.is_some_and(|told| name(told) == name(standing)) => None,
+            Some(seen) => {
+                seen.told = Some(standing);
+                Some(standing)
+            }
+            None => Some(standing),
+        }
+    }
+
+    /// Whether leases may be given to that run, and if not, why.
+    pub(super) fn standing(&self, server_id: ServerId, boot_id: BootId) -> Result<(), Refusal> {
+        self.register.standing(server_id, boot_id, self.clock_tolerance_ms)
+    }
+
+    /// The servers that leases are given to: live, their clocks right, heard of lately. By id.
+    pub(super) fn served(&self, now: Now) -> Vec<Served> {
+        let silent_ms = self.report_ms.saturating_mul(SILENT_REPORTS);
+        self.seen
+            .iter()
+            .filter(|(server_id, seen)| {
+                now.monotonic.since(seen.ours) <= silent_ms && self.standing(**server_id, seen.boot_id).is_ok()
+            })
+            .map(|(server_id, seen)| seen.served(*server_id, now))
+            .collect()
+    }
+
+    /// The run of a server, if leases may be handed to it.
+    pub(super) fn served_one(&self, server_id: ServerId, now: Now) -> Option<Served> {
+        let seen = self.seen.get(&server_id)?;
+        self.standing(server_id, seen.boot_id).is_ok().then(|| seen.served(server_id, now))
+    }
+
+    fn is_current(&self, server_id: ServerId, boot_id: BootId) -> Result<(), Refusal> {
+        match self.standing(server_id, boot_id) {
+            Err(refusal @ (Refusal::Unknown | Refusal::OlderBoot | Refusal::Lost | Refusal::Closed)) => Err(refusal),
+            Ok(()) | Err(Refusal::Full | Refusal::Draining | Refusal::Clock { .. }) => Ok(()),
+        }
+    }
+}
+
+impl Seen {
+    const fn served(&self, server_id: ServerId, now: Now) -> Served {
+        let at = self.its.plus_ms(now.monotonic.since(self.ours));
+        Served { server_id, boot_id: self.boot_id, asked: self.its, at }
+    }
+}
+
+const fn name(standing: Result<(), Refusal>) -> &'static str {
+    match standing {
+        Ok(()) => "served",
+        Err(refusal) => refusal.name(),
+    }
+}

@@ -1,0 +1,174 @@
+//! What accounting remembers of one line item at one server between two reports: its leases there, and how fast they are drawn.
+//!
+//! None of this is money: it is lost at a restart and learned again. Times are the server's: a lease runs on its monotonic clock.
+
+use super::{LeaseLeft, LineReport};
+use crate::decision::OfferedLease;
+use crate::model::{LeaseId, Micros, MonotonicMs};
+use crate::pacing::DecayingSum;
+
+/// Impressions of a lease while nothing is known of the need, and the least after: a lease is a record of the log, so it is worth a few.
+const LEASE_IMPRESSIONS_MIN: u32 = 20;
+/// Memory of the rate of draws, in milliseconds.
+const DRAW_TAU_MS: f64 = 60_000.0;
+/// A lease that waits at accounting is handed over when the one before it lasts for less than this, in milliseconds: two reports.
+const HAND_OVER_MS: u64 = 2_000;
+/// A lease is renewed when less than this part of its time to draw is left, as a divisor.
+const RENEW_TIME_DIVISOR: u64 = 3;
+
+/// A durable lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Held {
+    lease: OfferedLease,
+    left: LeaseLeft,
+}
+
+/// One line item at one server.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Holding {
+    /// The lease that the server draws from.
+    current: Option<Held>,
+    /// The lease that it gets next: handing it over early would strand what is left in the current one.
+    next: Option<Held>,
+    drawn_count: u64,
+    eligible: u64,
+    reported_at: MonotonicMs,
+    draws: DecayingSum,
+    draw_ms: DecayingSum,
+}
+
+impl Held {
+    const fn new(lease: OfferedLease) -> Self {
+        let terms = lease.terms;
+        let left = LeaseLeft { lease_id: terms.lease_id, left: terms.amount, ordinals_left: terms.max_ordinals };
+        Self { lease, left }
+    }
+}
+
+impl Holding {
+    pub(super) fn new(at: MonotonicMs) -> Self {
+        Self {
+            current: None,
+            next: None,
+            drawn_count: 0,
+            eligible: 0,
+            reported_at: at,
+            draws: DecayingSum::new(DRAW_TAU_MS),
+            draw_ms: DecayingSum::new(DRAW_TAU_MS),
+        }
+    }
+
+    /// A lease became durable. Returns the one that waited and never was handed over, if there was one.
+    pub(super) fn hold(&mut self, lease: OfferedLease) -> Option<OfferedLease> {
+        self.next.replace(Held::new(lease)).map(|held| held.lease)
+    }
+
+    /// The server draws from a lease that this accounting doesn't remember: it was handed over before a restart.
+    pub(super) fn adopt(&mut self, lease: OfferedLease, left: LeaseLeft) {
+        self.current.get_or_insert(Held { lease, left });
+    }
+
+    /// Whether nothing is known of a lease that the server draws from.
+    pub(super) const fn is_without_lease(&self) -> bool {
+        self.current.is_none()
+    }
+
+    /// The server gave a lease back.
+    pub(super) fn returned(&mut self, lease_id: LeaseId) {
+        self.current.take_if(|held| held.lease.terms.lease_id == lease_id);
+        self.next.take_if(|held| held.lease.terms.lease_id == lease_id);
+    }
+
+    /// Gives up the lease that waits. It never was handed over.
+    pub(super) fn take_waiting(&mut self) -> Option<OfferedLease> {
+        self.next.take().map(|held| held.lease)
+    }
+
+    /// Takes what the server says; returns draws and eligible breaks since the last time.
+    pub(super) fn report(&mut self, report: &LineReport, at: MonotonicMs) -> (u64, u64) {
+        let elapsed = as_f64(at.since(self.reported_at));
+        let drawn = report.drawn_count.saturating_sub(self.drawn_count);
+        let eligible = report.eligible.saturating_sub(self.eligible);
+        self.draws.add(elapsed, as_f64(drawn));
+        self.draw_ms.add(elapsed, elapsed);
+        self.reported_at = self.reported_at.max(at);
+        self.drawn_count = self.drawn_count.max(report.drawn_count);
+        self.eligible = self.eligible.max(report.eligible);
+        if let (Some(current), Some(left)) = (&mut self.current, report.lease)
+            && current.lease.terms.lease_id == left.lease_id
+        {
+            current.left = left;
+        }
+        (drawn, eligible)
+    }
+
+    /// Impressions drawn in a millisecond.
+    fn rate(&self) -> f64 {
+        // Over ten seconds at least: two draws in the first second say little.
+        self.draws.value() / self.draw_ms.value().max(10_000.0)
+    }
+
+    /// Impressions that a lease should cover for it to last `lease_ms`.
+    pub(super) fn impressions_needed(&self, lease_ms: u64) -> u32 {
+        let needed = (self.rate() * as_f64(lease_ms)).ceil();
+        // Saturating: a float above the range becomes its end, and sizes are clamped by the planner.
+        (0..=16)
+            .map(|doubling| LEASE_IMPRESSIONS_MIN << doubling)
+            .find(|size| f64::from(*size) >= needed)
+            .unwrap_or(u32::MAX)
+    }
+
+    /// Whether another lease should be asked for, `at` the server's present.
+    pub(super) fn wants_lease(&self, lease_ms: u64, at: MonotonicMs) -> bool {
+        if let Some(next) = self.next {
+            return next.lease.terms.draw_until <= at.plus_ms(HAND_OVER_MS);
+        }
+        self.current.is_none_or(|current| {
+            let terms = current.lease.terms;
+            let left = terms.draw_until.since(at);
+            // Of an idle line item, time alone renews the lease only at its end: early it would strand more than it helps.
+            let early = if self.rate() > 0.0 { lease_ms / RENEW_TIME_DIVISOR } else { HAND_OVER_MS };
+            left <= early
+                || current.left.left.0 <= terms.amount.0 / 2
+                || current.left.ordinals_left <= terms.max_ordinals / 2
+        })
+    }
+
+    /// The lease to hand over now, if one waits and the current one is about to end.
+    pub(super) fn hand_over(&mut self, price: Micros, at: MonotonicMs) -> HandOver {
+        let Some(next) = self.next else { return HandOver::Nothing };
+        if next.lease.terms.draw_until <= at {
+            self.next = None;
+            return HandOver::TooLate(next.lease);
+        }
+        let ends = self.current.is_none_or(|current| {
+            let terms = current.lease.terms;
+            let soon = self.rate() * as_f64(HAND_OVER_MS) + 1.0;
+            let impressions = if price.0 > 0 { current.left.left.0 / price.0 } else { i64::MAX };
+            terms.draw_until.since(at) <= HAND_OVER_MS
+                || as_f64(impressions.unsigned_abs()) <= soon
+                || f64::from(current.left.ordinals_left) <= soon
+        });
+        if !ends {
+            return HandOver::Nothing;
+        }
+        self.current = self.next.take();
+        HandOver::Now(next.lease)
+    }
+}
+
+/// What is to be done with the lease that waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HandOver {
+    /// None waits, or not yet.
+    Nothing,
+    /// Hand it over.
+    Now(OfferedLease),
+    /// Its time to draw went by while it waited.
+    TooLate(OfferedLease),
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates of a forecast; the books never see this float")]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}

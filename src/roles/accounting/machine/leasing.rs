@@ -1,0 +1,392 @@
+//! Leases to servers: who wants one, who gets one, and what each run of a server is told.
+//!
+//! INV-40 is kept in two places: a lease is proposed for the run that asks, if it stands ([`Fleet::served`]), and handed over when it is read back
+//! only if that run stands still. What is never handed over goes back at once, with nothing drawn.
+//!
+//! [`Fleet::served`]: super::super::fleet::Fleet
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::fleet::Served;
+use super::super::holding::{HandOver, Holding};
+use super::super::{LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
+use super::AccountingMachine;
+use crate::accounting::{GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
+use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
+use crate::events::{Envelope, Event, LeaseGranted, LeaseReturned};
+use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId, Now, ServerId};
+
+/// Most leases proposed in one step: their records are one append.
+const GRANTS_PER_STEP_MAX: usize = 2_000;
+/// Time between two looks at every line item, in milliseconds: what only time changes (flights, leases that end).
+const SWEEP_MS: u64 = 1_000;
+/// Time between two looks for leases that are over, in milliseconds.
+const CLOSE_SWEEP_MS: u64 = 5_000;
+
+impl AccountingMachine {
+    /// A grant came back from the log: durable, and in the books. It goes to the server only when this run of accounting asked for it.
+    pub(super) fn read_back(&mut self, granted: &LeaseGranted, outcome: Outcome, now: Now, effects: &mut RoleEffects) {
+        let Some(pending) = self.pending.get_mut(&granted.advertiser_id) else { return };
+        let Some(asked) = pending.remove(&granted.lease_id) else { return };
+        if pending.is_empty() {
+            self.pending.remove(&granted.advertiser_id);
+        }
+        if outcome != Outcome::Granted(granted.lease_id) {
+            return;
+        }
+        let draw_ms = u64::try_from(granted.draw_until.since(granted.granted_at)).unwrap_or(0);
+        let lease = OfferedLease {
+            owner: LeaseOwner {
+                network_id: granted.network_id,
+                advertiser_id: granted.advertiser_id,
+                campaign_id: granted.campaign_id,
+                line_item_id: granted.line_item_id,
+            },
+            terms: LeaseTerms {
+                lease_id: granted.lease_id,
+                amount: granted.amount,
+                max_ordinals: granted.max_ordinals,
+                draw_until: asked.plus_ms(draw_ms),
+                last_billable_until: granted.last_billable_until,
+            },
+        };
+        let served = self.fleet.served_one(granted.server_id, now).filter(|served| served.boot_id == granted.boot_id);
+        let Some(served) = served else {
+            self.unused.push((granted.server_id, granted.boot_id, lease));
+            return;
+        };
+        let key = (granted.line_item_id, granted.server_id);
+        let before = self.holdings.entry(key).or_insert_with(|| Holding::new(served.at)).hold(lease);
+        self.unused.extend(before.map(|lease| (granted.server_id, granted.boot_id, lease)));
+        self.hand_over(granted.line_item_id, served, effects);
+    }
+
+    fn hand_over(&mut self, line_item_id: LineItemId, served: Served, effects: &mut RoleEffects) {
+        let price = self.contracts.line(line_item_id).map_or(Micros::ZERO, LineContract::draw_price);
+        let Some(holding) = self.holdings.get_mut(&(line_item_id, served.server_id)) else { return };
+        match holding.hand_over(price, served.at) {
+            HandOver::Nothing => {}
+            HandOver::Now(lease) => effects.messages.push(served.message(MessageBody::Lease(lease))),
+            HandOver::TooLate(lease) => self.unused.push((served.server_id, served.boot_id, lease)),
+        }
+    }
+
+    /// A server says something of itself.
+    pub(super) fn server_says(&mut self, says: ServerSays, now: Now, effects: &mut RoleEffects) {
+        let before = self.fleet.register().get(says.server_id).map(|entry| entry.boot_id);
+        match self.fleet.says(says, self.cursor, now) {
+            Err(refusal) => {
+                effects.refused.push(refusal);
+                effects.messages.push(Message {
+                    server_id: says.server_id,
+                    boot_id: says.boot_id,
+                    body: MessageBody::Standing(Err(refusal)),
+                });
+            }
+            // A new run: what the run before it held is never handed out again.
+            Ok(true) => self.forget_holdings(says.server_id, before.unwrap_or(says.boot_id)),
+            Ok(false) if self.fleet.standing(says.server_id, says.boot_id).is_err() => {
+                self.give_back_waiting(says.server_id, says.boot_id);
+            }
+            Ok(false) => {}
+        }
+    }
+
+    /// Forgets what a run of a server held. What waited for it goes back.
+    fn forget_holdings(&mut self, server_id: ServerId, boot_id: BootId) {
+        self.give_back_waiting(server_id, boot_id);
+        self.holdings.retain(|(_, held_by), _| *held_by != server_id);
+        self.wanting.retain(|(_, wanted_by)| *wanted_by != server_id);
+    }
+
+    /// Leases that wait at accounting for a server that will not get them go back.
+    fn give_back_waiting(&mut self, server_id: ServerId, boot_id: BootId) {
+        let held = self.holdings.iter_mut().filter(|((_, held_by), _)| *held_by == server_id);
+        self.unused
+            .extend(held.filter_map(|(_, holding)| holding.take_waiting()).map(|lease| (server_id, boot_id, lease)));
+    }
+
+    pub(super) fn reported(&mut self, report: &ServerReport, now: Now, effects: &mut RoleEffects) {
+        let (server_id, boot_id) = (report.server_id, report.boot_id);
+        let is_current = self.fleet.reported(report, now);
+        if let Err(refusal) = is_current {
+            effects.refused.push(refusal);
+        }
+        if let Some(standing) = self.fleet.to_tell(server_id, boot_id) {
+            let message = |body| Message { server_id, boot_id, body };
+            effects.messages.push(message(MessageBody::Standing(standing)));
+            if standing.is_ok() {
+                // What it was not told while it did not stand, and what a new run never was.
+                let throttles = self.paces.iter().filter_map(|(id, pace)| Some((*id, pace.told()?)));
+                effects.messages.extend(
+                    throttles.map(|(line_item_id, throttle)| message(MessageBody::Throttle { line_item_id, throttle })),
+                );
+            } else {
+                self.give_back_waiting(server_id, boot_id);
+            }
+        }
+        if is_current.is_err() {
+            return;
+        }
+        let served = self.fleet.served_one(server_id, now);
+        for line in &report.lines {
+            self.line_reported(line, report, served, effects);
+        }
+    }
+
+    fn line_reported(
+        &mut self,
+        line: &LineReport,
+        report: &ServerReport,
+        served: Option<Served>,
+        effects: &mut RoleEffects,
+    ) {
+        let (id, at) = (line.line_item_id, report.at.monotonic);
+        let adopted = self.adoptable(line, report);
+        let holding = self.holdings.entry((id, report.server_id)).or_insert_with(|| Holding::new(at));
+        if let (Some(lease), Some(left)) = (adopted, line.lease) {
+            holding.adopt(lease, left);
+        }
+        let (drawn, eligible) = holding.report(line, at);
+        self.paces.entry(id).or_default().add(drawn, eligible);
+        let Some(served) = served else { return };
+        if holding.wants_lease(self.settings.lease_ms, served.at) {
+            self.wanting.insert((id, report.server_id));
+        }
+        self.hand_over(id, served, effects);
+    }
+
+    /// The lease that a server reports and this run of accounting doesn't remember, if the books say that it is that run's.
+    fn adoptable(&self, line: &LineReport, report: &ServerReport) -> Option<OfferedLease> {
+        let held = self.holdings.get(&(line.line_item_id, report.server_id));
+        if held.is_some_and(|holding| !holding.is_without_lease()) {
+            return None;
+        }
+        let contract = self.contracts.line(line.line_item_id)?;
+        let lease = self.book.accounts.get(&contract.advertiser_id)?.leases.get(&line.lease?.lease_id)?;
+        let grant = &lease.grant;
+        let is_its = lease.closed_at.is_none()
+            && (grant.server_id, grant.boot_id, grant.line_item_id)
+                == (report.server_id, report.boot_id, line.line_item_id);
+        let left_ms = u64::try_from(grant.draw_until.since(report.at.wall)).unwrap_or(0);
+        is_its.then(|| OfferedLease {
+            owner: LeaseOwner {
+                network_id: grant.network_id,
+                advertiser_id: contract.advertiser_id,
+                campaign_id: grant.campaign_id,
+                line_item_id: grant.line_item_id,
+            },
+            terms: LeaseTerms {
+                lease_id: grant.lease_id,
+                amount: grant.amount,
+                max_ordinals: grant.max_ordinals,
+                draw_until: report.at.monotonic.plus_ms(left_ms),
+                last_billable_until: grant.last_billable_until,
+            },
+        })
+    }
+
+    /// Looks at every line item that may spend: leases that end, throttles.
+    pub(super) fn sweep(&mut self, now: Now, effects: &mut RoleEffects) {
+        if self.swept_at.is_some_and(|at| now.monotonic.since(at) < SWEEP_MS) || !self.replayed {
+            return;
+        }
+        self.swept_at = Some(now.monotonic);
+        let served = self.fleet.served(now);
+        let (mut due, mut away) = (Vec::new(), Vec::new());
+        for (id, contract) in self.contracts.lines() {
+            if !self.contracts.may_spend(contract, now.wall) {
+                if let Some(pace) = self.paces.get_mut(&id) {
+                    pace.replan();
+                }
+                away.push(id);
+                continue;
+            }
+            let balance = self.book.accounts.get(&contract.advertiser_id).map(|a| a.balance(LevelId::LineItem(id)));
+            let settled = balance.map_or((Micros::ZERO, 0), |balance| (balance.settled, balance.settled_count));
+            // One throttle for all servers: each takes the same share of its chances.
+            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, settled, now) {
+                let body = MessageBody::Throttle { line_item_id: id, throttle };
+                effects.messages.extend(served.iter().map(|served| served.message(body)));
+            }
+            for served in &served {
+                let holding = self.holdings.get(&(id, served.server_id));
+                if holding.is_none_or(|holding| holding.wants_lease(self.settings.lease_ms, served.at)) {
+                    self.wanting.insert((id, served.server_id));
+                }
+                if holding.is_some() {
+                    due.push((id, *served));
+                }
+            }
+        }
+        for (id, served) in due {
+            self.hand_over(id, served, effects);
+        }
+        for id in away {
+            self.give_back_of(id);
+        }
+    }
+
+    /// What waits for a line item that may not spend goes back.
+    fn give_back_of(&mut self, id: LineItemId) {
+        let all = (id, ServerId::from_u128(0))..=(id, ServerId::from_u128(u128::MAX));
+        for ((_, server_id), holding) in self.holdings.range_mut(all) {
+            if let Some(entry) = self.fleet.register().get(*server_id)
+                && let Some(lease) = holding.take_waiting()
+            {
+                self.unused.push((*server_id, entry.boot_id, lease));
+            }
+        }
+    }
+
+    pub(super) fn propose(&mut self, now: Now, effects: &mut RoleEffects) {
+        if !self.replayed {
+            return;
+        }
+        let mut bodies = self.grants(now);
+        bodies.extend(self.returns(now));
+        if now.monotonic.since(self.close_swept_at) >= CLOSE_SWEEP_MS {
+            self.close_swept_at = now.monotonic;
+            let watermark = self.fleet.register().watermark();
+            for account in self.book.accounts.values() {
+                for closed in plan_closes(account, watermark, now.wall) {
+                    if self.closing.insert(closed.lease_id) {
+                        bodies.push(Event::LeaseClosed(closed));
+                    }
+                }
+            }
+        }
+        effects.append.extend(bodies.into_iter().map(|body| Envelope {
+            event_id: body.id(),
+            occurred_at: now.wall,
+            received_at: now.wall,
+            server_id: self.settings.server_id,
+            boot_id: self.settings.boot_id,
+            trace_id: None,
+            body,
+        }));
+    }
+
+    /// Leases that never were handed over: nothing was drawn from them, whatever becomes of their server.
+    fn returns(&mut self, now: Now) -> Vec<Event> {
+        let unused = std::mem::take(&mut self.unused).into_iter();
+        let returned = unused.map(|(server_id, boot_id, lease)| LeaseReturned {
+            lease_id: lease.terms.lease_id,
+            server_id,
+            boot_id,
+            network_id: lease.owner.network_id,
+            advertiser_id: lease.owner.advertiser_id,
+            campaign_id: lease.owner.campaign_id,
+            line_item_id: lease.owner.line_item_id,
+            drawn: Micros::ZERO,
+            drawn_count: 0,
+            returned_at: now.wall,
+        });
+        returned.map(Event::LeaseReturned).collect()
+    }
+
+    fn grants(&mut self, now: Now) -> Vec<Event> {
+        let served: BTreeMap<ServerId, Served> =
+            self.fleet.served(now).into_iter().map(|served| (served.server_id, served)).collect();
+        let mut granted = Vec::new();
+        for (advertiser_id, (server_id, needs)) in self.needs(&served, now) {
+            let served_one = served[&server_id];
+            let terms = self.terms(needs[0].network_id, served_one, served.len(), now);
+            let account = self.book.account(advertiser_id);
+            let (named, namer) = (&mut self.leases_named, self.settings.boot_id);
+            let grants = plan_grants(account, &needs, &terms, || next_lease_id(namer, named, now));
+            let pending: BTreeMap<_, _> = grants.iter().map(|grant| (grant.lease_id, served_one.asked)).collect();
+            if !pending.is_empty() {
+                self.pending.insert(advertiser_id, pending);
+            }
+            granted.extend(grants.into_iter().map(Event::LeaseGranted));
+        }
+        granted
+    }
+
+    /// What is needed of each advertiser that has no proposal under way: of one server, since a proposal counts no other's. The servers take turns;
+    /// the rest waits for the proposal to be read back, some milliseconds.
+    fn needs(
+        &mut self,
+        served: &BTreeMap<ServerId, Served>,
+        now: Now,
+    ) -> BTreeMap<AdvertiserId, (ServerId, Vec<LineNeed>)> {
+        let mut wanted: BTreeMap<AdvertiserId, BTreeMap<ServerId, Vec<LineItemId>>> = BTreeMap::new();
+        let mut waiting = BTreeSet::new();
+        for (id, server_id) in std::mem::take(&mut self.wanting) {
+            let contract = self.contracts.line(id).filter(|line| self.contracts.may_spend(line, now.wall));
+            // A server that doesn't stand asks again when it does.
+            let (Some(contract), true) = (contract, served.contains_key(&server_id)) else { continue };
+            if self.pending.contains_key(&contract.advertiser_id) {
+                waiting.insert((id, server_id));
+            } else {
+                wanted.entry(contract.advertiser_id).or_default().entry(server_id).or_default().push(id);
+            }
+        }
+        let (mut needs, mut planned) = (BTreeMap::new(), 0);
+        for (advertiser_id, mut by_server) in wanted {
+            let last = self.turns.get(&advertiser_id).copied();
+            let next = by_server.keys().copied().find(|server_id| last.is_none_or(|last| *server_id > last));
+            let Some(server_id) = next.or_else(|| by_server.keys().next().copied()) else { continue };
+            let its = by_server.remove(&server_id).unwrap_or_default();
+            waiting.extend(by_server.into_iter().flat_map(|(other, ids)| ids.into_iter().map(move |id| (id, other))));
+            let mut of_it = Vec::new();
+            for id in its {
+                if planned >= GRANTS_PER_STEP_MAX {
+                    waiting.insert((id, server_id));
+                } else if let Some(need) = self.need(id, served[&server_id], now) {
+                    of_it.push(need);
+                    planned += 1;
+                }
+            }
+            if !of_it.is_empty() {
+                self.turns.insert(advertiser_id, server_id);
+                needs.insert(advertiser_id, (server_id, of_it));
+            }
+        }
+        self.wanting = waiting;
+        needs
+    }
+
+    /// What a line item needs at a server, if it still wants a lease there.
+    fn need(&self, id: LineItemId, served: Served, now: Now) -> Option<LineNeed> {
+        let lease_ms = self.settings.lease_ms;
+        let holding = self.holdings.get(&(id, served.server_id));
+        if holding.is_some_and(|holding| !holding.wants_lease(lease_ms, served.at)) {
+            return None;
+        }
+        let fresh = Holding::new(served.at);
+        self.contracts.need(id, holding.unwrap_or(&fresh).impressions_needed(lease_ms), now.wall)
+    }
+
+    fn terms(&self, network_id: NetworkId, served: Served, servers: usize, now: Now) -> GrantTerms {
+        let draw_until = now.wall.plus_ms(self.settings.lease_ms.cast_signed());
+        let life = i64::try_from(self.contracts.token_life_ms(network_id)).unwrap_or(i64::MAX);
+        GrantTerms {
+            server_id: served.server_id,
+            boot_id: served.boot_id,
+            servers: u32::try_from(servers.max(1)).unwrap_or(u32::MAX),
+            granted_at: now.wall,
+            draw_until,
+            last_billable_until: draw_until.plus_ms(life),
+        }
+    }
+}
+
+impl Served {
+    const fn message(&self, body: MessageBody) -> Message {
+        Message { server_id: self.server_id, boot_id: self.boot_id, body }
+    }
+}
+
+/// A name that no other boot gives: the boot is in the digest, and the count makes it new within the boot.
+fn next_lease_id(boot_id: BootId, named: &mut u64, now: Now) -> LeaseId {
+    *named += 1;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"segue.lease.id.v1");
+    hasher.update(&boot_id.to_bytes());
+    hasher.update(&named.to_be_bytes());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
+    LeaseId::at(now.wall, random)
+}
