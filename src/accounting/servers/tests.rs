@@ -205,6 +205,13 @@ impl Naive {
     }
 }
 
+/// A server's marks grow in both: what it said once stays true.
+fn grown(said: &mut BTreeMap<u128, (i64, u64)>, server: u128, until: i64, end: u64) -> (i64, u64) {
+    let last = said.entry(server).or_default();
+    *last = (last.0.max(until), last.1.max(end));
+    *last
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Register(u128, u128),
@@ -235,6 +242,7 @@ proptest! {
     fn the_register_is_what_its_naive_twin_says(acts in prop::collection::vec(act(), 1..120)) {
         let (mut register, mut naive) = (Register::default(), Naive::default());
         let (mut time, mut before) = (0_i64, 0_i64);
+        let mut said = BTreeMap::new();
         for act in acts {
             time += 1;
             match act {
@@ -264,8 +272,7 @@ proptest! {
                     }
                 }
                 Act::Mark(s, b, t, o) => {
-                    // A server's marks grow in both.
-                    let (t, end) = (time * 10 + t, naive.cursor + o);
+                    let (t, end) = grown(&mut said, s, time * 50 + t, naive.cursor + o);
                     register.mark(mark(s, b, t, end));
                     if let Some(held) = naive.servers.get_mut(&s)
                         && held.boots.last() == Some(&b) && held.state.is_open()
@@ -274,7 +281,7 @@ proptest! {
                     }
                 }
                 Act::Close(s, b, t, o) => {
-                    let (t, end) = (time * 10 + t, naive.cursor + o);
+                    let (t, end) = grown(&mut said, s, time * 50 + t, naive.cursor + o);
                     register.close(mark(s, b, t, end));
                     if let Some(held) = naive.servers.get_mut(&s)
                         && held.boots.last() == Some(&b) && held.state.is_open()
