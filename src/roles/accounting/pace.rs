@@ -1,9 +1,12 @@
-//! How often a line item serves: its controller, over what all servers together drew and could have.
+//! How often a line item serves: its controllers, over what all servers together drew and could have.
+//!
+//! One controller keeps the plan of its life, another that of the day where it has a daily budget or goal; the stricter of the two holds. (In a
+//! row, one after the other, they could both hold back what the other has counted already.)
 //!
 //! None of this is money: it is lost at a restart and learned again.
 
-use crate::accounting::LineContract;
-use crate::model::{Micros, Now, PacingMode, Tier};
+use crate::accounting::{Balance, LineContract};
+use crate::model::{Day, Micros, Now, PacingMode, PriceModel, Tier};
 use crate::pacing::{Controller, Observation, Plan, threshold};
 
 /// The pacing of one line item.
@@ -14,7 +17,16 @@ pub(super) struct Pace {
     /// Breaks for which it was eligible, likewise.
     eligible: u64,
     controller: Option<Controller>,
+    /// That of a day, and which day.
+    daily: Option<(Day, Controller)>,
     throttle: Option<u64>,
+}
+
+/// What was billed of a line item over its life and on its present day: money and impressions.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Spent {
+    pub(super) life: Balance,
+    pub(super) day: Balance,
 }
 
 impl Pace {
@@ -26,7 +38,7 @@ impl Pace {
 
     /// Forgets plan and traffic: the contract changed, or the line item was away.
     pub(super) fn replan(&mut self) {
-        self.controller = None;
+        (self.controller, self.daily) = (None, None);
     }
 
     /// The throttle that servers were told last.
@@ -35,8 +47,8 @@ impl Pace {
     }
 
     /// The throttle, when it is another than servers were told last.
-    pub(super) fn throttle(&mut self, contract: &LineContract, settled: (Micros, u64), now: Now) -> Option<u64> {
-        let throttle = self.next_throttle(contract, settled, now);
+    pub(super) fn throttle(&mut self, contract: &LineContract, spent: Spent, now: Now) -> Option<u64> {
+        let throttle = self.next_throttle(contract, spent, now);
         if self.throttle == Some(throttle) {
             return None;
         }
@@ -44,7 +56,7 @@ impl Pace {
         Some(throttle)
     }
 
-    fn next_throttle(&mut self, contract: &LineContract, (settled, settled_count): (Micros, u64), now: Now) -> u64 {
+    fn next_throttle(&mut self, contract: &LineContract, spent: Spent, now: Now) -> u64 {
         let always = threshold(1.0);
         // A share of voice is paced by its share, the network's own ads by nothing.
         match contract.tier {
@@ -56,20 +68,99 @@ impl Pace {
             // The other curves are refused at the API so far; even is the safe reading.
             PacingMode::Even | PacingMode::FrontLoaded | PacingMode::Curve(_) => {}
         }
-        let Some(total) = contract.own_limit() else { return always };
+        self.by_life(contract, spent.life, now).min(self.by_day(contract, spent.day, now)).min(always)
+    }
+
+    fn by_life(&mut self, contract: &LineContract, spent: Balance, now: Now) -> u64 {
+        let Some(total) = contract.own_limit() else { return u64::MAX };
+        let seen = self.seen(contract, spent, now);
+        let controller = self.controller.get_or_insert_with(|| {
+            let start = contract.flight.start.max(now.wall);
+            Controller::new(Plan { start, end: contract.flight.end, spent: seen.settled.min(total), total }, seen)
+        });
+        controller.observe(seen)
+    }
+
+    /// A day begins with its own plan and with what was learned of the traffic the day before.
+    fn by_day(&mut self, contract: &LineContract, spent: Balance, now: Now) -> u64 {
+        let Some(total) = contract.own_daily_limit() else { return u64::MAX };
+        let (zone, seen) = (&contract.flight.zone, self.seen(contract, spent, now));
+        let end = zone.day_end(now.wall).min(contract.flight.end);
+        let plan = Plan { start: now.wall, end, spent: seen.settled.min(total), total };
+        let today = zone.day(now.wall);
+        let (day, controller) = self.daily.get_or_insert_with(|| (today, Controller::new(plan, seen)));
+        if *day != today {
+            *day = today;
+            controller.set_plan(plan);
+        }
+        controller.observe(seen)
+    }
+
+    fn seen(&self, contract: &LineContract, spent: Balance, now: Now) -> Observation {
+        // A flat fee is spent at once: what is paced is its goal, at the price that the plan reckons with.
         let price = contract.expected_price();
-        let seen = Observation {
+        let settled = match contract.pricing.model {
+            PriceModel::Flat => Micros(price.0.saturating_mul(i64::try_from(spent.settled_count).unwrap_or(i64::MAX))),
+            PriceModel::Cpm | PriceModel::Cpcl | PriceModel::Cpc => spent.settled,
+        };
+        Observation {
             at: now,
             eligible: self.eligible,
             drawn_count: self.drawn_count,
-            settled_count,
+            settled_count: spent.settled_count,
             settled,
             price,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Entity;
+    use crate::model::{MonotonicMs, WallMs};
+
+    fn contract(lifetime: Option<i64>, daily: Option<i64>) -> LineContract {
+        let Entity::LineItem(mut line) = super::super::sim::line_entity(1, lifetime, None) else {
+            panic!("a line item")
         };
-        let controller = self.controller.get_or_insert_with(|| {
-            let start = contract.flight.start.max(now.wall);
-            Controller::new(Plan { start, end: contract.flight.end, spent: settled.min(total), total }, seen)
-        });
-        controller.observe(seen)
+        line.budget.daily = daily.map(Micros);
+        line.pacing = PacingMode::Even;
+        let mut contracts = crate::accounting::Contracts::default();
+        contracts.apply(&Entity::LineItem(line.clone()));
+        contracts.line(line.id).expect("just told").clone()
+    }
+
+    /// The throttle a while after the start, with supply for many times the budget.
+    fn throttle(contract: &LineContract, spent: Spent) -> u64 {
+        let start = crate::accounting::testing::T0;
+        let mut pace = Pace::default();
+        let mut told = u64::MAX;
+        for minute in 0..20_u64 {
+            let ms = minute * 60_000;
+            pace.add(1, 1_000);
+            let now = Now { wall: WallMs(start.0 + ms.cast_signed()), monotonic: MonotonicMs(ms) };
+            told = pace.next_throttle(contract, spent, now);
+        }
+        told
+    }
+
+    #[test]
+    fn the_stricter_of_life_and_day_holds() {
+        let nothing = Spent::default();
+        let life = throttle(&contract(Some(3_000_000), None), nothing);
+        let day = throttle(&contract(None, Some(5_000)), nothing);
+        let both = throttle(&contract(Some(3_000_000), Some(5_000)), nothing);
+        assert!(day < life && day > 0, "{day} of the day, {life} of the life");
+        assert_eq!(both, day);
+        assert_eq!(throttle(&contract(None, None), nothing), u64::MAX);
+    }
+
+    #[test]
+    fn a_day_that_is_spent_stops_until_the_next() {
+        let spent = Balance { settled: Micros(100_000), settled_count: 10_000, ..Balance::default() };
+        let contract = contract(Some(10_000_000), Some(100_000));
+        assert_eq!(throttle(&contract, Spent { life: spent, day: spent }), 0);
+        assert!(throttle(&contract, Spent { life: spent, day: Balance::default() }) > 0);
     }
 }

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fleet::Served;
 use super::super::holding::{HandOver, Holding};
+use super::super::pace::Spent;
 use super::super::{LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
 use super::AccountingMachine;
-use crate::accounting::{GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
+use crate::accounting::{Balance, GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
 use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
 use crate::events::{Envelope, Event, LeaseGranted, LeaseReturned};
 use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId, Now, ServerId};
@@ -202,10 +203,12 @@ impl AccountingMachine {
                 away.push(id);
                 continue;
             }
-            let balance = self.book.accounts.get(&contract.advertiser_id).map(|a| a.balance(LevelId::LineItem(id)));
-            let settled = balance.map_or((Micros::ZERO, 0), |balance| (balance.settled, balance.settled_count));
+            let today = LevelId::LineItemDay(id, contract.flight.zone.day(now.wall));
+            let account = self.book.accounts.get(&contract.advertiser_id);
+            let balance = |level| account.map_or_else(Balance::default, |account| account.balance(level));
+            let spent = Spent { life: balance(LevelId::LineItem(id)), day: balance(today) };
             // One throttle for all servers: each takes the same share of its chances.
-            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, settled, now) {
+            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, spent, now) {
                 let body = MessageBody::Throttle { line_item_id: id, throttle };
                 effects.messages.extend(served.iter().map(|served| served.message(body)));
             }
