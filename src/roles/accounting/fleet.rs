@@ -11,7 +11,7 @@ const SILENT_REPORTS: u64 = 10;
 
 /// The servers.
 #[derive(Debug)]
-pub struct Fleet {
+pub(super) struct Fleet {
     register: Register,
     seen: BTreeMap<ServerId, Seen>,
     report_ms: u64,
@@ -45,8 +45,7 @@ impl Fleet {
     }
 
     /// The register.
-    #[must_use]
-    pub const fn register(&self) -> &Register {
+    pub(super) const fn register(&self) -> &Register {
         &self.register
     }
 

@@ -24,7 +24,6 @@ pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 
-pub use fleet::Fleet;
 pub use machine::{AccountingMachine, MachineSettings};
 pub use shell::{AccountingError, AccountingHandle, AccountingWatch, Feed, ShellSettings, spawn};
 

@@ -11,7 +11,7 @@ use segue::entropy::Entropy;
 use segue::event_log::{StoredRecord, Topic, money_dir};
 use segue::events::{self, Event};
 use segue::journal::{RealDisk, SharedDisk, Tail, read_dir};
-use segue::model::{AdvertiserId, BeaconEvent, CampaignId, ImpressionId, LeaseId, LineItemId, Micros, WallMs};
+use segue::model::{AdvertiserId, BeaconEvent, CampaignId, Day, ImpressionId, LeaseId, LineItemId, Micros, WallMs};
 use segue::store::Store;
 use segue::tokens::{Claims, TokenKey, TokenKeys};
 
@@ -179,7 +179,9 @@ impl Books {
             verdict.settled_micros += claims.price.0;
             let lease = by_lease.entry(lease_id).or_default();
             *lease = (lease.0 + claims.price.0, lease.1 + 1);
-            for level in levels(claims.advertiser_id, claims.campaign_id, claims.line_item_id) {
+            let grant = self.leases.get(&lease_id).map(|lease| &lease.grant);
+            let days = grant.map(|grant| (grant.advertiser_day, grant.line_item_day)).unwrap_or((Day(0), Day(0)));
+            for level in levels(claims.advertiser_id, claims.campaign_id, claims.line_item_id, days) {
                 let sum = by_level.entry(level).or_default();
                 *sum = (sum.0 + claims.price.0, sum.1 + 1);
             }
@@ -227,8 +229,21 @@ fn limits(
     Ok(())
 }
 
-const fn levels(advertiser: AdvertiserId, campaign: CampaignId, line_item: LineItemId) -> [LevelId; 3] {
-    [LevelId::Advertiser(advertiser), LevelId::Campaign(campaign), LevelId::LineItem(line_item)]
+/// The levels at which an impression counts: for life, and on the days that its lease belongs to.
+const fn levels(
+    advertiser: AdvertiserId,
+    campaign: CampaignId,
+    line_item: LineItemId,
+    (advertiser_day, line_item_day): (Day, Day),
+) -> [LevelId; 6] {
+    [
+        LevelId::Advertiser(advertiser),
+        LevelId::Campaign(campaign),
+        LevelId::LineItem(line_item),
+        LevelId::AdvertiserDay(advertiser, advertiser_day),
+        LevelId::CampaignDay(campaign, advertiser_day),
+        LevelId::LineItemDay(line_item, line_item_day),
+    ]
 }
 
 /// The money journal of a server that is not running.

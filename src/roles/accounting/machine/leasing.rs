@@ -1,9 +1,7 @@
 //! Leases to servers: who wants one, who gets one, and what each run of a server is told.
 //!
-//! INV-40 is kept in two places: a lease is proposed for the run that asks, if it stands ([`Fleet::served`]), and handed over when it is read back
+//! INV-40 is kept in two places: a lease is proposed for the run that asks, if it stands (`Fleet::served`), and handed over when it is read back
 //! only if that run stands still. What is never handed over goes back at once, with nothing drawn.
-//!
-//! [`Fleet::served`]: super::super::fleet::Fleet
 
 use std::collections::{BTreeMap, BTreeSet};
 
