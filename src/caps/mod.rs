@@ -4,7 +4,10 @@
 //! chosen for the pod being filled count in every window, because they will be exposures a moment later. Nothing here allocates: one pass
 //! over at most [`ListenerState::MAX_EXPOSURES`](crate::model::ListenerState::MAX_EXPOSURES) rows, of which a binary search skips those that are
 //! too old. The tests hold it equal to a naive count over an unsorted history.
+//!
+//! [`strict`] is what makes a strict cap exact: which exposures are kept where nothing is forgotten, and the conditional write that keeps them.
 
+pub mod strict;
 mod window;
 
 pub use window::{CapHit, CapSubject, allows, check, count};

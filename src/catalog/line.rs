@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::rank::Rank;
+use crate::caps::strict;
 use crate::model::{Advertiser, Campaign, Creative, FrequencyCap, LineItem};
 
 /// A line item's dense number in this process: given at first sight, stable for the life of the process, never reused. It never leaves the
@@ -43,4 +44,12 @@ pub struct LineEntry {
     pub excluded_categories: Box<[CategoryId]>,
     /// Every cap that holds for it: its own, then its campaign's, then its advertiser's.
     pub caps: Box<[FrequencyCap]>,
+}
+
+impl LineEntry {
+    /// The longest window of its strict caps, in milliseconds; none when its ads need no reservation.
+    #[must_use]
+    pub fn strict_window_ms(&self) -> Option<u64> {
+        strict::longest_window_ms(&self.caps)
+    }
 }

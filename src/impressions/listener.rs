@@ -3,7 +3,11 @@
 //! The life of an exposure: *reserved* when a break is answered (it counts against caps from then on), *heard* when the impression is reported
 //! (it counts for as long as windows look back), dropped when it was given up or its reservation ran out. A break is *open* from its answer
 //! until it expires; while it is, a repeat of its request gets the same answer.
+//!
+//! Ads of line items with a strict cap live in a list of their own, by the rules of [`strict`]: giving up an earlier break doesn't drop them, because
+//! another device may play it still, and no bound does.
 
+use crate::caps::strict;
 use crate::model::{Exposure, ExposureState, ImpressionId, ListenerState, OpenAd, OpenBreak, RequestId, WallMs};
 
 /// How long an exposure is kept at most, in milliseconds: the longest window of a cap, 35 days.
@@ -56,10 +60,12 @@ pub fn expire(state: &mut ListenerState, now: WallMs) {
         };
         counts && now.since(exposure.at) < EXPOSURE_LIFE_MS
     });
+    strict::expire(&mut state.strict, now);
 }
 
-/// Opens an answered break and reserves its exposures. Returns the ads given up for it: those of the listener's open break that was not asked
-/// ahead of time, as far as they were not heard, when this one was not either.
+/// Opens an answered break and reserves its exposures; those that the strict row has are reserved already. Returns the ads given up for it: those
+/// of the listener's open break that was not asked ahead of time, as far as they were not heard, when this one was not either. Given up, an ad
+/// counts no more, unless a strict cap counts it.
 pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure>) -> Vec<OpenAd> {
     let mut given_up = Vec::new();
     if !opened.prefetch {
@@ -75,7 +81,7 @@ pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure
         state.last_break_at = Some(opened.decided_at);
         state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
     }
-    state.exposures.extend(reserved);
+    state.exposures.extend(reserved.into_iter().filter(|one| !strict::contains(&state.strict, one.impression_id)));
     state.exposures.sort_by_key(|exposure| exposure.at);
     bound(state);
     state.open_breaks.push(opened);
@@ -105,6 +111,11 @@ pub enum Heard {
 /// The ad was heard: its exposure counts for as long as windows look back. One that is not there any more, because another device's break gave it up,
 /// it ran out, or the state was lost, is put back.
 pub fn confirm(state: &mut ListenerState, heard: Exposure) -> Heard {
+    match strict::hear(&mut state.strict, heard.impression_id) {
+        Some(ExposureState::Heard) => return Heard::Again,
+        Some(ExposureState::Reserved { .. }) => return Heard::First,
+        None => {}
+    }
     let heard = Exposure { state: ExposureState::Heard, ..heard };
     if let Some(known) = state.exposures.iter_mut().find(|known| known.impression_id == heard.impression_id) {
         let before = std::mem::replace(&mut known.state, ExposureState::Heard);
@@ -122,14 +133,16 @@ fn bound(state: &mut ListenerState) {
     state.exposures.drain(..excess);
 }
 
-/// The impression will not be heard: its exposure goes, unless it was heard already. False when there was none to go.
+/// The player says that the impression will not be heard: its exposure goes, unless it was heard already. False when there was none to go.
 pub fn release(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
-    !is_heard(state, impression_id) && drop_exposure(state, impression_id)
+    strict::release(&mut state.strict, impression_id)
+        || (!is_heard(state, impression_id) && drop_exposure(state, impression_id))
 }
 
 fn is_heard(state: &ListenerState, impression_id: ImpressionId) -> bool {
     let exposure = state.exposures.iter().find(|exposure| exposure.impression_id == impression_id);
     exposure.is_some_and(|exposure| exposure.state == ExposureState::Heard)
+        || strict::is_heard(&state.strict, impression_id)
 }
 
 fn drop_exposure(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
@@ -225,6 +238,27 @@ mod tests {
         );
         assert_eq!(state.exposures[0].state, ExposureState::Heard);
         assert_eq!(confirm(&mut state, exposure(1, 5)), Heard::Again);
+    }
+
+    // INV-31.
+    #[test]
+    fn a_strict_ad_counts_although_another_device_gave_it_up() {
+        let mut state = nobody();
+        let (open_break, reserved) = opened("a", 1, 0, false);
+        let strict = strict::reserved(reserved[0], WallMs(1_000), 86_400_000, strict::Hearing::Everything);
+        state.strict.exposures.push(strict);
+        open(&mut state, open_break, reserved);
+        assert!(state.exposures.is_empty(), "the strict row has it");
+        let (open_break, reserved) = opened("b", 2, 10, false);
+        assert_eq!(open(&mut state, open_break, reserved).len(), 1, "its money is given up");
+        assert!(strict::contains(&state.strict, impression(1)), "and it counts still");
+        expire(&mut state, WallMs(1_000));
+        assert!(strict::contains(&state.strict, impression(1)), "its token is billable now");
+        assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::First);
+        assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::Again);
+        expire(&mut state, WallMs(86_000_000));
+        assert!(!release(&mut state, impression(1)), "heard is heard");
+        assert!(strict::contains(&state.strict, impression(1)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub struct FrequencyCap {
     pub max: u16,
     /// The window.
     pub window: CapWindow,
-    /// What holds when the listener's state can't be reached.
+    /// How sure it must be that the cap is kept.
     pub strictness: Strictness,
 }
 
@@ -35,11 +35,11 @@ pub enum CapWindow {
     Sliding(u64),
 }
 
-/// What a cap does when the listener's state can't be reached.
+/// How sure it must be that a cap is kept, and what it does when the listener's state can't be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Strictness {
     /// Serves from what is known: bounded excess.
     Soft,
-    /// Does not serve: never exceeded.
+    /// Does not serve: never exceeded, with any number of servers and devices. Each ad under it is reserved durably before it is answered.
     Strict,
 }

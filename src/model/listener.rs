@@ -50,6 +50,32 @@ pub struct ListenerState {
     pub last_break_at: Option<WallMs>,
     /// Creatives of the break before: not to be repeated in the next.
     pub last_break_creatives: Vec<CreativeId>,
+    /// What strict caps count, as it was last known to be in the store.
+    pub strict: StrictRow,
+}
+
+/// Ads of line items with a strict cap: kept apart from [`ListenerState::exposures`], because nothing here may be
+/// forgotten. A conditional write puts each of them into the store before it is answered.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct StrictRow {
+    /// The version that the store had; none while it has no row.
+    pub version: Option<StrictVersion>,
+    /// The ads, oldest first; at most [`StrictRow::MAX_EXPOSURES`].
+    pub exposures: Vec<StrictExposure>,
+}
+
+/// Names one write of a listener's strict row. Versions are equal or not and have no order: no write ever gets the
+/// version of another, so a row that was deleted and made anew is not taken for the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StrictVersion(pub u64);
+
+/// One ad that counts against strict caps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StrictExposure {
+    /// The ad. Reserved: its reservation ends only when it can't be heard any more.
+    pub exposure: Exposure,
+    /// From when on no strict cap that was in force at its decision looks back at it.
+    pub counted_until: WallMs,
 }
 
 /// One ad that was decided for a listener, and counts against caps.
@@ -126,6 +152,25 @@ impl ListenerState {
             open_breaks: Vec::new(),
             last_break_at: None,
             last_break_creatives: Vec::new(),
+            strict: StrictRow { version: None, exposures: Vec::new() },
         }
+    }
+}
+
+impl StrictRow {
+    /// Most exposures of a row. When it is full of exposures that a cap still looks back at, line items with a strict
+    /// cap are not served to the listener: 512 of them within the longest window, 35 days, are one an hour day and
+    /// night for three weeks.
+    pub const MAX_EXPOSURES: usize = 512;
+}
+
+impl StrictVersion {
+    /// The version of the row that a decision's `attempt` writes: unique, because decision ids are.
+    #[must_use]
+    pub const fn of(decision_id: DecisionId, attempt: u8) -> Self {
+        // The low half of an id is random but for two bits; attempts of one decision lie side by side.
+        #[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]
+        let random = decision_id.as_u128() as u64;
+        Self(random.wrapping_add(attempt as u64))
     }
 }

@@ -33,7 +33,10 @@ pub use line_item::{
     Avoidance, Budget, CreativeChoice, Flight, Goal, LineItem, PacingMode, PriceModel, Pricing, ShareOfVoice, Tier,
     Tracker,
 };
-pub use listener::{Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Pseudonym};
+pub use listener::{
+    Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Pseudonym, StrictExposure, StrictRow,
+    StrictVersion,
+};
 pub use money::{MICROS_PER_UNIT, Micros, MoneyOverflow};
 pub use platform::Platform;
 pub use time::{Day, MonotonicMs, Now, UnknownZone, WallMs, Zone};

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `listeners` | listener key, 16 bytes | `StoredHead`: pseudonym, last break, open breaks | until forgotten |
 //! | `exposures-W` | listener key, impression id: 37 bytes | `StoredExposure` | the keyspace of week `W` is dropped whole, 6 weeks on |
+//! | `strict-caps` | listener key, 16 bytes | `StoredStrictRow`, see `strict` | until forgotten |
 //!
 //! `W` counts weeks of 7 × 24 hours since 1970. The database has no expiry of rows, so what ages is kept by week. Values are Protobuf messages;
 //! fields are only ever added.
@@ -69,7 +70,7 @@ struct StoredAd {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct StoredExposure {
+pub(super) struct StoredExposure {
     #[prost(sint64, tag = "1")]
     at_ms: i64,
     #[prost(bytes = "vec", tag = "2")]
@@ -116,7 +117,7 @@ impl Rows {
             batch.insert(&self.heads, change.key.0, change.head.as_slice());
             for exposure in &change.put {
                 let week = self.week_or_new(week_of(exposure.at))?;
-                batch.insert(&week, exposure_key(change.key, exposure), encode_exposure(exposure));
+                batch.insert(&week, exposure_key(change.key, exposure), stored_exposure(exposure).encode_to_vec());
             }
             for exposure in &change.gone {
                 if let Some(week) = self.week(week_of(exposure.at))? {
@@ -195,7 +196,7 @@ fn exposure_key(key: ListenerKey, exposure: &Exposure) -> Vec<u8> {
     [key.0.as_slice(), exposure.impression_id.to_bytes().as_slice()].concat()
 }
 
-fn encode_exposure(exposure: &Exposure) -> Vec<u8> {
+pub(super) fn stored_exposure(exposure: &Exposure) -> StoredExposure {
     let reserved_until_ms = match exposure.state {
         ExposureState::Reserved { until } => Some(until.0),
         ExposureState::Heard => None,
@@ -208,13 +209,15 @@ fn encode_exposure(exposure: &Exposure) -> Vec<u8> {
         creative_id: exposure.creative_id.to_bytes().to_vec(),
         reserved_until_ms,
     }
-    .encode_to_vec()
 }
 
 fn decode_exposure(name: &[u8], value: &[u8]) -> Option<Exposure> {
-    let stored = StoredExposure::decode(value).ok()?;
+    exposure_of(name.get(16..)?, StoredExposure::decode(value).ok()?)
+}
+
+pub(super) fn exposure_of(impression_id: &[u8], stored: StoredExposure) -> Option<Exposure> {
     Some(Exposure {
-        impression_id: ImpressionId::from_bytes(name.get(16..)?)?,
+        impression_id: ImpressionId::from_bytes(impression_id)?,
         at: WallMs(stored.at_ms),
         advertiser_id: AdvertiserId::from_bytes(stored.advertiser_id.try_into().ok()?),
         campaign_id: CampaignId::from_bytes(stored.campaign_id.try_into().ok()?),
@@ -226,7 +229,7 @@ fn decode_exposure(name: &[u8], value: &[u8]) -> Option<Exposure> {
     })
 }
 
-/// The head row of a state: all but its exposures.
+/// The head row of a state: all but its exposures and its strict row.
 pub(super) fn encode_head(state: &ListenerState) -> Vec<u8> {
     let open = |open: &OpenBreak| StoredBreak {
         request_id: open.request_id.as_str().to_owned(),
@@ -253,12 +256,12 @@ pub(super) fn encode_head(state: &ListenerState) -> Vec<u8> {
 fn decode_head(value: &[u8]) -> Option<ListenerState> {
     let stored = StoredHead::decode(value).ok()?;
     let creative = |bytes: Vec<u8>| Some(CreativeId::from_bytes(bytes.try_into().ok()?));
+    let pseudonym = Pseudonym(stored.pseudonym.try_into().ok()?);
     Some(ListenerState {
-        pseudonym: Pseudonym(stored.pseudonym.try_into().ok()?),
-        exposures: Vec::new(),
         open_breaks: stored.open_breaks.into_iter().map(decode_break).collect::<Option<_>>()?,
         last_break_at: stored.last_break_at_ms.map(WallMs),
         last_break_creatives: stored.last_break_creatives.into_iter().map(creative).collect::<Option<_>>()?,
+        ..ListenerState::new(pseudonym)
     })
 }
 
