@@ -22,7 +22,7 @@ pub use keys::{ApiKey, KeyRing, KeySecret};
 #[cfg(test)]
 pub(crate) use ledger::RawRow;
 pub use ledger::{DeliveryRange, LedgerStore, rows as ledger_rows};
-pub use listener::{Listener, ListenerCounts, Listeners};
+pub use listener::{Listener, ListenerCounts, Listeners, ReserveError};
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
 #[derive(Debug, thiserror::Error)]
