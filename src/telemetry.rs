@@ -79,6 +79,8 @@ metric_table! {
     NoFill            Counter "no_fill_total"                ["reason"]          "Candidates not served, by reason."
     DecisionSeconds   Seconds "decision_seconds"             []                  "Time of one decision, draws included, HTTP not."
     DrawsRefused      Counter "draws_refused_total"          []                  "Leases found empty after a decision had chosen them."
+    StrictReservations Counter "strict_reservations_total"   ["outcome"]         "Conditional writes for strict caps, by outcome."
+    StrictSeconds     Seconds "strict_seconds"               []                  "Time that a break waited for its strict caps to be reserved."
     Beacons           Counter "beacons_total"                ["event", "answer"] "Beacons, by event and answer."
     BeaconSeconds     Seconds "beacon_seconds"               []                  "Time from a beacon's arrival to its record being on disk."
     JournalBytes      Counter "journal_bytes_total"          ["journal"]         "Bytes appended to a journal."

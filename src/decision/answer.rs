@@ -122,7 +122,10 @@ pub enum Degradation {
     None,
     /// A limit of the search was met: every rule holds, but a better pod may exist.
     SearchLimited,
-    /// The listener's state could not be read: caps and separation know only this break.
+    /// The listener's state could not be written in time: line items with a strict cap were left out.
+    StrictCapsUnsure,
+    /// The listener's state could not be read: caps and separation know only this break, and line items with a strict cap
+    /// were left out.
     ListenerUnknown,
 }
 
@@ -133,6 +136,7 @@ impl Degradation {
         match self {
             Self::None => "none",
             Self::SearchLimited => "search_limited",
+            Self::StrictCapsUnsure => "strict_caps_unsure",
             Self::ListenerUnknown => "listener_unknown",
         }
     }

@@ -76,7 +76,7 @@ enum Reach {
 }
 
 /// The answer to one ad break. Pure: the same arguments give the same decision, byte for byte, whatever the layout of the snapshot. Reads of
-/// `spending`, each line item once, are returned in the decision.
+/// `spending`, each line item once, are returned in the decision. `listener.exposures` must hold what strict caps count, too (`caps::strict::counted`).
 ///
 /// The caller draws from the leases of the chosen ads; where a draw fails it decides again with that line item excluded, at most three times.
 /// `resolved` must come from the same snapshot, as of the same moment.
@@ -273,6 +273,7 @@ impl Round<'_> {
 
     fn ad(&mut self, entry: &LineEntry) -> Result<ChosenAd, NoFillReason> {
         let line_item = &*entry.line_item;
+        eligibility::strict_caps_kept(entry, self.inputs.excluded)?;
         let creative = eligibility::choose_creative(entry, &self.of).map_err(|_| NoFillReason::Capped)?;
         if !price::meets_floor(line_item, self.of.floor_cpm) {
             return Err(NoFillReason::BelowFloor);

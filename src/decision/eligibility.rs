@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use super::answer::{Billing, ChosenAd};
+use super::excluded::Excluded;
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
@@ -79,6 +80,14 @@ pub(super) fn plays(creative: &Creative, of: &Break<'_>) -> Result<(), NoFillRea
         return Err(NoFillReason::HeardInLastBreak);
     }
     Ok(())
+}
+
+/// Whether the line item's strict caps can be kept in this break, if it has any.
+pub(super) fn strict_caps_kept(entry: &LineEntry, excluded: &Excluded) -> Result<(), NoFillReason> {
+    match excluded.strict_caps().refusal() {
+        Some(reason) if entry.strict_window_ms().is_some() => Err(reason),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The creative that plays, if the listener's caps allow one: among those that can play and are not capped, the one with the greatest lot.

@@ -1,11 +1,48 @@
 //! Line items that this answer may not use any more.
 
+use super::reason::NoFillReason;
 use crate::model::LineItemId;
 
-/// Line items whose lease ran out between a decision and its draw. The caller decides again without them, a bounded number of times.
+/// Line items whose lease ran out between a decision and its draw, and those whose strict caps can't be kept in this break. The caller decides
+/// again without them, a bounded number of times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Excluded {
     line_items: [Option<LineItemId>; Self::MAX],
+    strict_caps: StrictCaps,
+}
+
+/// Whether strict caps can be kept in this break; where not, line items with one are not served.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum StrictCaps {
+    /// They are: the caller reserves what the decision chose.
+    #[default]
+    Kept,
+    /// Nothing may be kept of the listener beyond their session.
+    NotInSession,
+    /// The listener's state can't be had or written in time.
+    Unsure,
+}
+
+impl StrictCaps {
+    /// Why a line item with a strict cap is not served.
+    #[must_use]
+    pub const fn refusal(self) -> Option<NoFillReason> {
+        match self {
+            Self::Kept => None,
+            Self::NotInSession => Some(NoFillReason::StrictCapInSession),
+            Self::Unsure => Some(NoFillReason::StrictCapUnsure),
+        }
+    }
+
+    /// The one that a refusal of that name tells of, as the decision log has it; kept where there is no refusal.
+    #[must_use]
+    pub fn of_refusal(name: Option<&str>) -> Self {
+        match name.and_then(NoFillReason::named) {
+            Some(NoFillReason::StrictCapInSession) => Self::NotInSession,
+            Some(NoFillReason::StrictCapUnsure) => Self::Unsure,
+            Some(_) | None => Self::Kept,
+        }
+    }
 }
 
 impl Excluded {
@@ -15,7 +52,19 @@ impl Excluded {
     /// None.
     #[must_use]
     pub const fn none() -> Self {
-        Self { line_items: [None; Self::MAX] }
+        Self { line_items: [None; Self::MAX], strict_caps: StrictCaps::Kept }
+    }
+
+    /// None but those with a strict cap, unless it can be kept.
+    #[must_use]
+    pub const fn by_strict_caps(strict_caps: StrictCaps) -> Self {
+        Self { strict_caps, ..Self::none() }
+    }
+
+    /// Whether strict caps can be kept.
+    #[must_use]
+    pub const fn strict_caps(&self) -> StrictCaps {
+        self.strict_caps
     }
 
     /// Adds one; false when there is no room for more.
@@ -34,7 +83,7 @@ impl Excluded {
         self.line_items.iter().map_while(|place| *place).any(|excluded| excluded == line_item_id)
     }
 
-    /// Whether none is.
+    /// Whether no line item was excluded by itself.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.line_items[0].is_none()
@@ -50,6 +99,14 @@ impl Default for Excluded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_becomes_of_strict_caps_is_told_by_the_name_of_its_refusal() {
+        for strict_caps in [StrictCaps::Kept, StrictCaps::NotInSession, StrictCaps::Unsure] {
+            assert_eq!(StrictCaps::of_refusal(strict_caps.refusal().map(NoFillReason::name)), strict_caps);
+            assert_eq!(Excluded::by_strict_caps(strict_caps).strict_caps(), strict_caps);
+        }
+    }
 
     #[test]
     fn holds_its_most_and_no_more() {

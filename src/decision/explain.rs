@@ -183,6 +183,9 @@ impl Judge<'_> {
         if line_item.tier == Tier::Sponsorship && self.drawn != Some(line_item.id) {
             return NoFillReason::SponsorNotDrawn;
         }
+        if let Err(reason) = eligibility::strict_caps_kept(entry, self.excluded) {
+            return reason;
+        }
         let Ok(creative) = eligibility::choose_creative(entry, of) else {
             return NoFillReason::Capped;
         };

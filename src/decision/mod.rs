@@ -19,7 +19,7 @@ mod wording;
 
 pub use answer::{Billing, ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
 pub use decide::{MAX_CONSIDERED, Scratch, decide, survey};
-pub use excluded::Excluded;
+pub use excluded::{Excluded, StrictCaps};
 pub use explain::{Explanation, Fate, MAX_FATES, Outcome, explain, summary};
 pub use reason::{NoFillReason, ReasonCounts};
 pub use replay::replay;

@@ -32,6 +32,10 @@ pub enum NoFillReason {
     HeardInLastBreak,
     /// Another sponsor was drawn for this break, or none.
     SponsorNotDrawn,
+    /// It has a strict cap, and nothing may be kept of the listener beyond their session.
+    StrictCapInSession,
+    /// It has a strict cap, and the listener's state could not be had or written in time.
+    StrictCapUnsure,
     /// A frequency cap is reached.
     Capped,
     /// Its price is below the floor.
@@ -62,7 +66,7 @@ pub enum NoFillReason {
 
 impl NoFillReason {
     /// How many there are.
-    pub const COUNT: usize = 27;
+    pub const COUNT: usize = 29;
 
     /// Every reason, in order.
     pub const ALL: [Self; Self::COUNT] = [
@@ -80,6 +84,8 @@ impl NoFillReason {
         Self::TooLong,
         Self::HeardInLastBreak,
         Self::SponsorNotDrawn,
+        Self::StrictCapInSession,
+        Self::StrictCapUnsure,
         Self::Capped,
         Self::BelowFloor,
         Self::DrawFailed,
@@ -113,6 +119,8 @@ impl NoFillReason {
             Self::TooLong => "too_long",
             Self::HeardInLastBreak => "heard_in_last_break",
             Self::SponsorNotDrawn => "sponsor_not_drawn",
+            Self::StrictCapInSession => "strict_cap_in_session",
+            Self::StrictCapUnsure => "strict_cap_unsure",
             Self::Capped => "capped",
             Self::BelowFloor => "below_floor",
             Self::PausedJustNow => "paused_just_now",

@@ -48,6 +48,12 @@ pub(super) fn sentence(reason: NoFillReason, entry: &LineEntry, view: Option<&Sp
         | NoFillReason::TooLong
         | NoFillReason::HeardInLastBreak => about_creatives(reason, entry, of),
         NoFillReason::SponsorNotDrawn => sponsor_not_drawn(scene),
+        NoFillReason::StrictCapInSession => {
+            "has a strict cap, which can't be kept for a listener of whom nothing may be stored".to_owned()
+        }
+        NoFillReason::StrictCapUnsure => {
+            "has a strict cap, and the listener's state could not be had or written in time".to_owned()
+        }
         NoFillReason::Capped => match eligibility::choose_creative(entry, of) {
             Err(hit) => format!("capped: heard {hit}"),
             Ok(_) => "capped".to_owned(),

@@ -33,6 +33,8 @@ pub struct DecisionRecord {
     pub no_break: Option<String>,
     /// How many candidates fell out for each reason, by stable name.
     pub reasons: Vec<(String, u32)>,
+    /// Why line items with a strict cap were left out, by stable name.
+    pub strict_caps_refused: Option<String>,
 }
 
 /// The request, without who sent it.

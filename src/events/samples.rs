@@ -253,6 +253,7 @@ fn decision() -> DecisionRecord {
         }],
         no_break: None,
         reasons: vec![("targeting".to_owned(), 1_900), ("cap_reached".to_owned(), 3)],
+        strict_caps_refused: Some("strict_cap_unsure".to_owned()),
     }
 }
 
@@ -275,6 +276,7 @@ fn no_break() -> DecisionRecord {
         ads: Vec::new(),
         no_break: Some("premium".to_owned()),
         reasons: Vec::new(),
+        strict_caps_refused: None,
         ..decision()
     }
 }

@@ -123,6 +123,15 @@ impl<'a> Naive<'a> {
             && !self.playable(line_item).is_empty()
     }
 
+    fn has_strict_window(&self, line_item: &LineItem) -> bool {
+        let own = line_item.caps.iter();
+        let campaign = self.campaigns[&line_item.campaign_id].caps.iter();
+        let advertiser = self.advertisers[&line_item.advertiser_id].caps.iter();
+        own.chain(campaign)
+            .chain(advertiser)
+            .any(|cap| cap.strictness == Strictness::Strict && cap.window != CapWindow::Pod)
+    }
+
     fn is_capped(&self, line_item: &LineItem, creative: &Creative) -> bool {
         let caps = [
             &line_item.caps,
@@ -164,6 +173,9 @@ impl<'a> Naive<'a> {
         let flat = line_item.pricing.model == PriceModel::Flat;
         let may_pay =
             (flat || worth * 1_000 >= floor.0) && self.seed.passes(money.throttle, line_item.id) && lease.is_some();
+        if excluded.strict_caps() != StrictCaps::Kept && self.has_strict_window(line_item) {
+            return None;
+        }
         if money.paused || excluded.contains(line_item.id) || !(is_house || may_pay) {
             return None;
         }
@@ -270,7 +282,12 @@ fn decide_equals_brute_force_over_all_line_items() {
         let spending = world.spending(&snapshot);
         for _ in 0..BREAKS {
             let (request, listener) = (world::request(&mut chance), world::listener(&mut chance));
-            let mut excluded = Excluded::none();
+            let strict_caps = match seed / 2 % 6 {
+                0 => StrictCaps::Unsure,
+                1 => StrictCaps::NotInSession,
+                _ => StrictCaps::Kept,
+            };
+            let mut excluded = Excluded::by_strict_caps(strict_caps);
             if chance.percent(30) {
                 excluded.insert(LineItemId::from_u128(u128::from(chance.below(24))));
             }

@@ -15,7 +15,9 @@ fn every_fate_is_the_one_that_was_decided() {
         let snapshot = world.snapshot();
         let spending = world.spending(&snapshot);
         let (request, listener) = (world::request(&mut chance), world::listener(&mut chance));
-        let (resolved, seed_of, none) = (snapshot.resolve(&request, NOW), Seed::of(&request), Excluded::none());
+        let (resolved, seed_of) = (snapshot.resolve(&request, NOW), Seed::of(&request));
+        let none =
+            Excluded::by_strict_caps(chance.of(&[StrictCaps::Kept, StrictCaps::NotInSession, StrictCaps::Unsure]));
         let before = decided(&snapshot, &spending, &request, &listener, &none);
         let explanation = explain(&snapshot, &resolved, &listener, &spending, &none, NOW, seed_of, &before);
         let after = decided(&snapshot, &spending, &request, &listener, &none);

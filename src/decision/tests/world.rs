@@ -188,11 +188,10 @@ fn caps(chance: &mut Chance) -> Vec<FrequencyCap> {
     let windows = [CapWindow::Pod, CapWindow::Sliding(1_000), CapWindow::Sliding(100_000)];
     let count = chance.below(8).saturating_sub(5);
     (0..count)
-        .map(|_| FrequencyCap {
-            scope: chance.of(&scopes),
-            max: u16::try_from(1 + chance.below(3)).unwrap(),
-            window: chance.of(&windows),
-            strictness: Strictness::Soft,
+        .map(|_| {
+            let (scope, max) = (chance.of(&scopes), u16::try_from(1 + chance.below(3)).unwrap());
+            let strictness = if max == 2 { Strictness::Strict } else { Strictness::Soft };
+            FrequencyCap { scope, max, window: chance.of(&windows), strictness }
         })
         .collect()
 }

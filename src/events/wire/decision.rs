@@ -44,6 +44,7 @@ pub(super) fn to_wire(decision: &DecisionRecord) -> proto::DecisionRecord {
             .iter()
             .map(|(reason, count)| proto::ReasonCount { reason: reason.clone(), count: *count })
             .collect(),
+        strict_caps_refused: decision.strict_caps_refused.clone(),
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn from_wire(wire: proto::DecisionRecord) -> Read<DecisionRecord> {
         })?,
         no_break: wire.no_break,
         reasons: wire.reasons.into_iter().map(|reason| (reason.reason, reason.count)).collect(),
+        strict_caps_refused: wire.strict_caps_refused,
     })
 }
 

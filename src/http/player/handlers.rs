@@ -14,7 +14,7 @@ use crate::impressions::{ListenerSecret, ListenerSubject};
 use crate::model::{Actor, AppKey, Role};
 use crate::roles::beacon::BeaconShell;
 use crate::roles::campaign::CampaignHandle;
-use crate::roles::decision::{Asking, DecisionShell, Explain, Origin};
+use crate::roles::decision::{AnsweredBreak, Asking, DecisionShell, Explain, Origin};
 use crate::roles::listeners::ListenerAccess;
 use crate::telemetry::{Metric, Metrics};
 
@@ -82,13 +82,14 @@ pub(crate) async fn post_ad_break(
     let sees_prices = actor.role == Role::Operator;
     let origin = if sees_prices { Origin::Operator } else { Origin::Player(network_of(&http)) };
     let (request_id, formats) = (request.request_id.clone(), request.spec.formats.clone());
-    let answer = player.decisions.answer(request, Asking { explain, trace_id: None, origin }, |answered| {
+    let render = |answered: &AnsweredBreak| {
         let public_url = player.public_url.as_str();
         let audience = Audience { request_id: &request_id, formats: &formats, public_url, sees_prices };
-        let answer = render::answer(answered, audience, warnings);
+        let answer = render::answer(answered, audience, warnings.clone());
         serde_json::to_vec(&answer).expect("an answer is a plain JSON value")
-    });
-    Ok(HttpResponse::Ok().content_type("application/json").body(answer.await))
+    };
+    let answer = player.decisions.answer(request, Asking { explain, trace_id: None, origin }, &render).await;
+    Ok(HttpResponse::Ok().content_type("application/json").body(answer))
 }
 
 /// Forget a listener.

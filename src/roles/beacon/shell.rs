@@ -1,4 +1,8 @@
 //! The beacon role's I/O: durable first, then the answer.
+//!
+//! A heard ad is counted against its listener's caps before its record is written. Where the listener's state can't
+//! be had, the record is written all the same: a strict cap counts the ad's reservation then, which nobody ends
+//! (INV-32).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +12,7 @@ use crate::clock::Clock;
 use crate::event_log::{AppendError, EventLog, NewRecord};
 use crate::events::Stream;
 use crate::impressions::listener::{self, Heard};
-use crate::model::{BeaconEvent, WallMs};
+use crate::model::{BeaconEvent, Now, WallMs};
 use crate::roles::heard::HeardWatch;
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
@@ -62,7 +66,20 @@ impl BeaconShell {
     pub async fn hear(&self, beacon: Beacon<'_>) -> Result<BeaconEvent, BeaconFailure> {
         let watch = self.clock.stopwatch();
         let now = self.clock.now();
-        let Accepted { event, envelope, exposure, draw } = self.role.step(beacon, now)?;
+        let Accepted { event, mut envelope, exposure, draw } = self.role.step(beacon, now)?;
+        // Caps and rates come before the record. One that can't be kept is sent again, and is a repeat to both then.
+        let mut is_repeat = false;
+        if let Some(change) = exposure.filter(|change| change.kind == ExposureChangeKind::Heard)
+            && let Some((heard, at)) = self.count_heard(change, now).await
+        {
+            is_repeat = heard == Heard::Again;
+            envelope.received_at = at;
+        }
+        if let Some(draw) = draw
+            && !is_repeat
+        {
+            self.heard.heard(&draw.asker, draw.times);
+        }
         let record = records::encode(&envelope);
         if envelope.body.stream() == Stream::Events {
             self.keep(record).await?;
@@ -70,32 +87,37 @@ impl BeaconShell {
         } else {
             self.log.offer(vec![record]);
         }
-        // Caps and rates follow the record: they are soft, the money is not.
-        let is_repeat = match exposure {
-            Some(change) => self.change_exposure(change, now.wall).await,
-            None => false,
-        };
-        if let Some(draw) = draw
-            && !is_repeat
-        {
-            self.heard.heard(&draw.asker, draw.times);
+        // What was not heard follows its record: until then it counts.
+        if let Some(change) = exposure.filter(|change| change.kind == ExposureChangeKind::Dropped) {
+            let dropped = self.listeners.change(change.listener_key, now.wall, move |state| {
+                listener::release(state, change.exposure.impression_id)
+            });
+            if let Err(error) = dropped.await {
+                tracing::warn!(%error, "an ad that was not heard still counts for its listener");
+            }
         }
         Ok(event)
     }
 
-    /// Keeps what the beacon means for the listener's caps. True when it told what was known: the ad was heard before.
-    async fn change_exposure(&self, change: ExposureChange, now: WallMs) -> bool {
-        let changed = self.listeners.change(change.listener_key, now, move |state| match change.kind {
-            ExposureChangeKind::Heard => listener::confirm(state, change.exposure) == Heard::Again,
-            ExposureChangeKind::Dropped => {
-                listener::release(state, change.exposure.impression_id);
-                false
-            }
+    /// Counts a heard ad for its listener, before its record is written: an ad counts too early rather than not at
+    /// all. Returns what was known of it, and the time of receipt, read under the listener's lock: whoever sees a
+    /// reservation's end there afterwards has missed no beacon that came in its time (INV-31).
+    async fn count_heard(&self, change: ExposureChange, now: Now) -> Option<(Heard, WallMs)> {
+        let clock = self.clock.clone();
+        let counted = self.listeners.change(change.listener_key, now.wall, move |state| {
+            (listener::confirm(state, change.exposure), clock.now().wall)
         });
-        changed.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a heard ad was not counted for its listener");
-            false
-        })
+        match tokio::time::timeout(self.ack_timeout, counted).await {
+            Ok(Ok(counted)) => Some(counted),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a heard ad was not counted for its listener");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("a heard ad was not counted for its listener within {:?}", self.ack_timeout);
+                None
+            }
+        }
     }
 
     async fn keep(&self, record: NewRecord) -> Result<(), BeaconFailure> {

@@ -1,10 +1,20 @@
 //! The decision role: answers one ad break, from the request to the sealed tokens.
 //!
-//! A state machine without I/O. Given a request and the listener's state it resolves, decides, draws money from the leases, seals a token for
-//! each ad and reserves the exposures; what must be written or told elsewhere comes back as [`Effects`]. The shell holds the listener's lock
-//! while this runs, so two requests of one listener are answered one after the other.
+//! A state machine without I/O. Given a request and the listener's state it resolves, decides, draws money from the
+//! leases, seals a token for each ad and reserves the exposures; what must be written or told elsewhere comes back as
+//! [`Effects`]. The shell holds the listener's lock while this runs, and the listener's turn until the break is
+//! answered, so two requests of one listener are answered one after the other.
+//!
+//! **Strict caps.** When the pod holds an ad of a line item with a strict cap, [`DecisionRole::step`] does not
+//! answer: it gives back a *pending* break with a reservation, a conditional write that the caller has made durable,
+//! and [`DecisionRole::resume`] goes on with what became of it. Accepted: the break is answered as it was decided.
+//! Conflict: another device's break came between; the state is as the store has it now, and the break is decided
+//! again, at most [`MAX_CONFLICTS`] times. Otherwise, and when nobody knows whether the write was made: it is decided
+//! again without any line item with a strict cap, so whatever was written counts and is not served. Nothing is sealed
+//! before the pod stands; a draw whose ad did not stay in it is given up.
 
 mod leases;
+mod sealing;
 mod shell;
 mod supply;
 #[cfg(test)]
@@ -16,25 +26,27 @@ pub use supply::{Reporter, Supply};
 
 use std::sync::Arc;
 
+use self::sealing::Break;
+use crate::caps::strict::{self, Hearing, Outcome, Reservation};
 use crate::catalog::{ResolvedBreak, Snapshot};
 use crate::decision::{
-    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, Explanation, NoBreakReason, NoFillReason, Scratch, Seed,
-    Spending, decide, explain,
+    Billing, ChosenAd, Decision, Degradation, Draw, Excluded, Explanation, NoFillReason, Scratch, Seed, Spending,
+    StrictCaps, decide, explain,
 };
-use crate::events::{
-    BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
-    SpendReadRecord, TraceId,
-};
+use crate::events::{Envelope, ListenerView, TraceId};
 use crate::impressions::listener::{self, OpenRefusal};
 use crate::impressions::{RarelyHeard, TruncatedIp};
 use crate::model::{
-    AdBreakRequest, Advertiser, BeaconEvent, BootId, Creative, DecisionId, Exposure, ExposureState, ImpressionId,
-    LineItem, LineItemId, ListenerState, Now, OpenAd, OpenBreak, Platform, Pseudonym, ServerId, WallMs,
+    AdBreakRequest, Advertiser, BootId, Creative, DecisionId, ImpressionId, LineItem, LineItemId, ListenerState, Now,
+    ServerId, StrictVersion, WallMs,
 };
-use crate::tokens::{Claims, TokenKeys};
+use crate::tokens::TokenKeys;
 
 /// How often a break is decided anew because a draw failed; each time without the line items whose draw did.
 pub const MAX_REDECISIONS: usize = 3;
+/// How often a break is decided anew because the write for its strict caps conflicted. As many devices of one listener that ask in the same
+/// moment are a party; the fourth gets ads without strict caps.
+pub const MAX_CONFLICTS: u8 = 3;
 
 /// An answered break, as the player will be told of it.
 #[derive(Clone, Debug)]
@@ -89,7 +101,41 @@ pub enum Effects {
     Repeated(Vec<u8>),
     /// A new answer.
     Answered(Box<Answered>),
+    /// No answer yet: the reservation is to be made durable first, and the break resumed with what became of it.
+    Reserve(Box<Pending>),
 }
+
+/// A decided break whose ads of line items with strict caps are not reserved yet.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The conditional write.
+    pub reservation: Reservation,
+    decided: Decided,
+}
+
+/// A break that is decided and drawn.
+#[derive(Clone, Debug)]
+struct Decided {
+    resolved: ResolvedBreak,
+    /// What was known of the listener.
+    view: ListenerView,
+    refusal: Option<OpenRefusal>,
+    drawn: Drawn,
+    /// How many conflicts there were before.
+    conflicts: u8,
+}
+
+/// How a break is to be decided.
+struct Attempt {
+    resolved: ResolvedBreak,
+    strict_caps: StrictCaps,
+    conflicts: u8,
+    /// Draws of the attempts before.
+    held: Vec<(ChosenAd, Draw)>,
+}
+
+/// Makes the bytes that the player gets.
+pub type Render<'a> = &'a dyn Fn(&AnsweredBreak) -> Vec<u8>;
 
 /// A new answer, and what must be written down.
 #[derive(Clone, Debug)]
@@ -147,16 +193,19 @@ pub struct DecisionRole {
     keys: TokenKeys,
     server_id: ServerId,
     boot_id: BootId,
+    hearing: Hearing,
 }
 
 /// A decision whose paid ads have their money.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Drawn {
     decision: Decision,
     /// The draw of each ad of the decision, in pod order; none where nothing is paid.
     draws: Vec<Option<Draw>>,
     /// Line items left out because their draw failed.
     excluded: Vec<LineItemId>,
+    /// Whether line items with a strict cap were left out.
+    strict_caps: StrictCaps,
     /// Draws of earlier attempts whose ads did not make it into the final pod: their money is given up.
     unused: Vec<(ChosenAd, Draw)>,
 }
@@ -169,45 +218,135 @@ impl Drawn {
 }
 
 impl DecisionRole {
-    /// A role of that server and boot, drawing from `spending` and sealing with `keys`.
+    /// A role of that server and boot, drawing from `spending` and sealing with `keys`. It is taken to hear every beacon.
     #[must_use]
     pub fn new(spending: Arc<Spending>, keys: TokenKeys, server_id: ServerId, boot_id: BootId) -> Self {
-        Self { spending, no_money: Spending::new(), keys, server_id, boot_id }
+        Self { spending, no_money: Spending::new(), keys, server_id, boot_id, hearing: Hearing::Everything }
     }
 
-    /// Answers the request. `render` makes the bytes that the player gets; they are kept for a repeat of the request.
+    /// The role beside others that hear beacons, too: then it ends no strict reservation because it heard nothing.
+    #[must_use]
+    pub fn hearing(self, hearing: Hearing) -> Self {
+        Self { hearing, ..self }
+    }
+
+    /// Answers the request, or says what must be reserved first. The answer's bytes are kept for a repeat of the
+    /// request. Nobody else may decide for the listener until the break is answered.
     pub fn step(
         &self,
         request: &AdBreakRequest,
         state: &mut ListenerState,
         moment: Moment<'_>,
         scratch: &mut Scratch,
-        render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
+        render: Render<'_>,
     ) -> Effects {
         let at = moment.now.wall;
         if let Some(answer) = listener::repeated(state, &request.request_id, at) {
             return Effects::Repeated(answer.to_vec());
         }
         listener::expire(state, at);
-        let view = ListenerView {
-            exposures: state.exposures.clone(),
-            last_break_at: state.last_break_at,
-            last_break_creatives: state.last_break_creatives.clone(),
+        let strict_caps = if request.listener_key.is_session() {
+            StrictCaps::NotInSession
+        } else if moment.degradation >= Degradation::StrictCapsUnsure {
+            StrictCaps::Unsure
+        } else {
+            StrictCaps::Kept
         };
         let resolved = moment.snapshot.resolve(request, moment.now);
-        let refusal = if request.prefetch { listener::may_prefetch(state, at).err() } else { None };
-        let drawn = match refusal {
-            Some(_) => Drawn::nothing(moment.snapshot.version()),
-            None => self.decide_and_draw(request, &resolved, state, moment, scratch),
+        let attempt = Attempt { resolved, strict_caps, conflicts: 0, held: Vec::new() };
+        self.attempt(request, state, moment, attempt, scratch, render)
+    }
+
+    /// Goes on with a pending break, now that something became of its reservation. `moment` is that of its step, with the same snapshot.
+    pub fn resume(
+        &self,
+        request: &AdBreakRequest,
+        state: &mut ListenerState,
+        moment: Moment<'_>,
+        pending: Pending,
+        outcome: Outcome,
+        scratch: &mut Scratch,
+        render: Render<'_>,
+    ) -> Effects {
+        let Pending { reservation, decided } = pending;
+        let again = |strict_caps, conflicts| {
+            let Drawn { decision, draws, mut unused, .. } = decided.drawn.clone();
+            unused.extend(decision.ads.into_iter().zip(draws).filter_map(|(ad, draw)| Some((ad, draw?))));
+            Attempt { resolved: decided.resolved.clone(), strict_caps, conflicts, held: unused }
         };
+        let attempt = match outcome {
+            Outcome::Accepted => {
+                strict::accepted(&mut state.strict, &reservation);
+                return self.finish(request, state, moment, decided, render);
+            }
+            Outcome::Conflict(stored) => {
+                strict::adopt(&mut state.strict, stored);
+                let conflicts = decided.conflicts.saturating_add(1);
+                again(if conflicts > MAX_CONFLICTS { StrictCaps::Unsure } else { StrictCaps::Kept }, conflicts)
+            }
+            Outcome::Unsure => again(StrictCaps::Unsure, decided.conflicts),
+        };
+        self.attempt(request, state, moment, attempt, scratch, render)
+    }
+
+    /// Decides and draws once, and answers, unless something must be reserved first.
+    fn attempt(
+        &self,
+        request: &AdBreakRequest,
+        state: &mut ListenerState,
+        moment: Moment<'_>,
+        attempt: Attempt,
+        scratch: &mut Scratch,
+        render: Render<'_>,
+    ) -> Effects {
+        let known = ListenerState {
+            exposures: strict::counted(&state.exposures, &state.strict),
+            last_break_at: state.last_break_at,
+            last_break_creatives: state.last_break_creatives.clone(),
+            ..ListenerState::new(state.pseudonym)
+        };
+        let refusal = if request.prefetch { listener::may_prefetch(state, moment.now.wall).err() } else { None };
+        let Attempt { resolved, strict_caps, conflicts, held } = attempt;
+        let drawn = match refusal {
+            Some(_) => Drawn { unused: held, ..Drawn::nothing(moment.snapshot.version()) },
+            None => self.decide_and_draw(request, &resolved, &known, moment, strict_caps, held, scratch),
+        };
+        let ListenerState { exposures, last_break_at, last_break_creatives, .. } = known;
+        let view = ListenerView { exposures, last_break_at, last_break_creatives };
+        let break_ = Break { role: self, request, resolved: &resolved, moment, pseudonym: state.pseudonym };
+        let added = break_.strict_exposures(&drawn, self.hearing);
+        let decided = Decided { resolved, view, refusal, drawn, conflicts };
+        if added.is_empty() {
+            return self.finish(request, state, moment, decided, render);
+        }
+        let version = StrictVersion::of(moment.decision_id, conflicts);
+        let Ok(reservation) = strict::reserve(&state.strict, added, version, moment.now.wall) else {
+            // As if nobody could tell: what is never written conflicts with nothing.
+            let none = Reservation { expected: None, row: state.strict.clone(), added: Vec::new() };
+            let pending = Pending { reservation: none, decided };
+            return self.resume(request, state, moment, pending, Outcome::Unsure, scratch, render);
+        };
+        Effects::Reserve(Box::new(Pending { reservation, decided }))
+    }
+
+    /// Answers a decided break: seals its ads, opens it for the listener, and tells what must be written down.
+    fn finish(
+        &self,
+        request: &AdBreakRequest,
+        state: &mut ListenerState,
+        moment: Moment<'_>,
+        decided: Decided,
+        render: Render<'_>,
+    ) -> Effects {
+        let Decided { resolved, view, refusal, drawn, .. } = decided;
         let break_ = Break { role: self, request, resolved: &resolved, moment, pseudonym: state.pseudonym };
         let mut answered = break_.seal(&drawn);
         answered.no_break = answered.no_break.or(refusal.map(OpenRefusal::name));
         // Where no break is due, no limit is why there are no ads.
         answered.limited = answered.limited.filter(|_| answered.no_break.is_none());
-        // Before the state changes, and after the answer stands: explaining can't change it (INV-8).
-        answered.explanation =
-            (moment.explain == Explain::Yes).then(|| self.explain(request, &resolved, state, moment, &drawn));
+        // From what the decision saw, and after the answer stands: explaining can't change it (INV-8).
+        answered.explanation = (moment.explain == Explain::Yes)
+            .then(|| self.explain(request, &resolved, &view.to_state(state.pseudonym), moment, &drawn));
         let mut voids: Vec<Envelope> = drawn.unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();
         if answered.no_break.is_none() {
             let given_up = listener::open(state, break_.opened(&answered), break_.exposures(&answered));
@@ -225,17 +364,17 @@ impl DecisionRole {
         &self,
         request: &AdBreakRequest,
         resolved: &ResolvedBreak,
-        state: &ListenerState,
+        known: &ListenerState,
         moment: Moment<'_>,
         drawn: &Drawn,
     ) -> Explanation {
         let spending = self.spending(moment);
-        let mut excluded = Excluded::default();
+        let mut excluded = Excluded::by_strict_caps(drawn.strict_caps);
         for &line_item_id in &drawn.excluded {
             excluded.insert(line_item_id);
         }
         let seed = Seed::of(request);
-        explain(moment.snapshot, resolved, state, spending, &excluded, moment.now, seed, &drawn.decision)
+        explain(moment.snapshot, resolved, known, spending, &excluded, moment.now, seed, &drawn.decision)
     }
 
     /// What is drawn from: nothing, while paid ads are stopped or who asks is limited.
@@ -244,24 +383,28 @@ impl DecisionRole {
     }
 
     /// Decides and draws; again, without the line items whose draw failed, at most [`MAX_REDECISIONS`] times. After that the pod is what
-    /// could be drawn.
+    /// could be drawn. `held` are draws made before for this break.
     fn decide_and_draw(
         &self,
         request: &AdBreakRequest,
         resolved: &ResolvedBreak,
-        state: &ListenerState,
+        known: &ListenerState,
         moment: Moment<'_>,
+        strict_caps: StrictCaps,
+        mut held: Vec<(ChosenAd, Draw)>,
         scratch: &mut Scratch,
     ) -> Drawn {
         let seed = Seed::of(request);
         let spending = self.spending(moment);
-        let mut excluded = Excluded::none();
+        let mut excluded = Excluded::by_strict_caps(strict_caps);
         let mut excluded_ids = Vec::new();
-        let mut held: Vec<(ChosenAd, Draw)> = Vec::new();
         for attempt in 0..=MAX_REDECISIONS {
-            let decision = decide(moment.snapshot, resolved, state, spending, &excluded, moment.now, seed, scratch);
+            let decision = decide(moment.snapshot, resolved, known, spending, &excluded, moment.now, seed, scratch);
             let mut decision = decision.clone();
             decision.degradation = decision.degradation.max(moment.degradation);
+            if strict_caps == StrictCaps::Unsure {
+                decision.degradation = decision.degradation.max(Degradation::StrictCapsUnsure);
+            }
             let failed = self.draw_all(&decision, &mut held, moment.now);
             if attempt == MAX_REDECISIONS {
                 decision.ads.retain(|ad| !failed.contains(&ad.line_item_id));
@@ -273,7 +416,7 @@ impl DecisionRole {
                 continue;
             }
             let draws = decision.ads.iter().map(|ad| take_draw(&mut held, ad)).collect();
-            return Drawn { decision, draws, excluded: excluded_ids, unused: held };
+            return Drawn { decision, draws, excluded: excluded_ids, strict_caps, unused: held };
         }
         unreachable!("the last attempt returns")
     }
@@ -300,212 +443,4 @@ fn take_draw(held: &mut Vec<(ChosenAd, Draw)>, ad: &ChosenAd) -> Option<Draw> {
     let index =
         held.iter().position(|(other, draw)| other.line_item_id == ad.line_item_id && draw.price == ad.drawn)?;
     Some(held.swap_remove(index).1)
-}
-
-/// One break while it is being answered.
-struct Break<'a> {
-    role: &'a DecisionRole,
-    request: &'a AdBreakRequest,
-    resolved: &'a ResolvedBreak,
-    moment: Moment<'a>,
-    pseudonym: Pseudonym,
-}
-
-impl Break<'_> {
-    /// The answer, with a sealed token for each ad.
-    fn seal(&self, drawn: &Drawn) -> AnsweredBreak {
-        let mut ads = Vec::with_capacity(drawn.decision.ads.len());
-        for (slot, (chosen, draw)) in drawn.decision.ads.iter().zip(&drawn.draws).enumerate() {
-            let entry = self.moment.snapshot.line(chosen.slot);
-            let creative = self.creative(chosen);
-            let slot = u8::try_from(slot).expect("a pod has at most 16 ads");
-            let claims = self.claims(chosen, draw.as_ref(), slot);
-            ads.push(AnsweredAd {
-                chosen: *chosen,
-                line_item: Arc::clone(&entry.line_item),
-                advertiser: Arc::clone(&entry.advertiser),
-                creative,
-                impression_id: claims.impression_id,
-                token: self.role.keys.seal(&claims),
-                billable_until: claims.billable_until,
-            });
-        }
-        AnsweredBreak {
-            decision_id: self.moment.decision_id,
-            ads,
-            no_break: drawn.decision.no_break.map(NoBreakReason::name),
-            limited: self.moment.limited,
-            decision: drawn.decision.clone(),
-            explanation: None,
-        }
-    }
-
-    /// What plays. An operator may preview a creative that does not serve yet; all others stand with their line item.
-    fn creative(&self, chosen: &ChosenAd) -> Arc<Creative> {
-        let entry = self.moment.snapshot.line(chosen.slot);
-        let serving = entry.creatives.iter().map(|(creative, _)| creative).find(|one| one.id == chosen.creative_id);
-        serving.map_or_else(
-            || {
-                let creative = self.moment.snapshot.creative(chosen.creative_id);
-                Arc::new(creative.expect("a decision chooses among its snapshot's creatives").clone())
-            },
-            Arc::clone,
-        )
-    }
-
-    /// All that billing will need of one ad.
-    fn claims(&self, chosen: &ChosenAd, draw: Option<&Draw>, slot: u8) -> Claims {
-        let now = self.moment.now.wall;
-        let placement = self.resolved.placement();
-        let expires_at = self.expires_at();
-        let entry = self.moment.snapshot.line(chosen.slot);
-        let country = self.request.facts.country.as_deref().and_then(|code| code.as_bytes().try_into().ok());
-        Claims {
-            network_id: self.request.network_id,
-            advertiser_id: chosen.advertiser_id,
-            campaign_id: chosen.campaign_id,
-            line_item_id: chosen.line_item_id,
-            creative_id: chosen.creative_id,
-            decision_id: self.moment.decision_id,
-            impression_id: match draw {
-                Some(draw) => ImpressionId::Leased { lease_id: draw.lease_id, ordinal: draw.ordinal },
-                None => ImpressionId::Unleased { decision_id: self.moment.decision_id, slot },
-            },
-            tier: chosen.tier,
-            price_model: entry.line_item.pricing.model,
-            price: chosen.price,
-            listener_key: self.request.listener_key,
-            pseudonym: self.pseudonym,
-            placement: self.request.placement.clone(),
-            app: Some(self.request.app.clone()),
-            asked_from: self.moment.asked_from,
-            country,
-            platform: self.request.facts.platform.as_deref().map_or(Platform::Unknown, Platform::named),
-            decided_at: now,
-            // The lease closes some time after its last billable moment, so no token outlives it.
-            billable_until: draw.map_or(expires_at, |draw| expires_at.min(draw.last_billable_until)),
-            duration_ms: chosen.duration_ms,
-            impression_at_start: placement.is_some_and(|placement| placement.impression_at_start),
-            preview: self.request.preview.is_some(),
-        }
-    }
-
-    /// When the placement's life of an answer is over.
-    fn expires_at(&self) -> WallMs {
-        let life_ms = self.resolved.placement().map_or(0, |placement| placement.token_life_ms);
-        self.moment.now.wall.plus_ms(i64::try_from(life_ms).unwrap_or(i64::MAX))
-    }
-
-    /// The break as the listener's state keeps it.
-    fn opened(&self, answered: &AnsweredBreak) -> OpenBreak {
-        // An empty pod is an answer too: a repeat of its request gets the same.
-        let expires_at = answered.ads.iter().map(|ad| ad.billable_until).max().unwrap_or_else(|| self.expires_at());
-        let open = |ad: &AnsweredAd| OpenAd { impression_id: ad.impression_id, token: ad.token.clone() };
-        OpenBreak {
-            request_id: self.request.request_id.clone(),
-            decision_id: self.moment.decision_id,
-            ads: answered.ads.iter().map(open).collect(),
-            decided_at: self.moment.now.wall,
-            expires_at,
-            prefetch: self.request.prefetch,
-            answer: Vec::new(),
-        }
-    }
-
-    /// What counts against caps from now on. A preview does not: nobody asked the listener.
-    fn exposures(&self, answered: &AnsweredBreak) -> Vec<Exposure> {
-        if self.request.preview.is_some() {
-            return Vec::new();
-        }
-        let exposure = |ad: &AnsweredAd| Exposure {
-            impression_id: ad.impression_id,
-            at: self.moment.now.wall,
-            advertiser_id: ad.chosen.advertiser_id,
-            campaign_id: ad.chosen.campaign_id,
-            line_item_id: ad.chosen.line_item_id,
-            creative_id: ad.chosen.creative_id,
-            state: ExposureState::Reserved { until: ad.billable_until },
-        };
-        answered.ads.iter().map(exposure).collect()
-    }
-
-    /// A draw given up before anybody was told of its ad.
-    fn void_of(&self, chosen: &ChosenAd, draw: &Draw) -> Envelope {
-        self.void(self.claims(chosen, Some(draw), 0))
-    }
-
-    /// An ad of an earlier break given up; none when its token's key is gone, and with it the token's life.
-    fn void_of_token(&self, token: &str) -> Option<Envelope> {
-        self.role.keys.open(token).ok().map(|claims| self.void(claims))
-    }
-
-    fn void(&self, claims: Claims) -> Envelope {
-        self.envelope(Event::Beacon(Box::new(BeaconRecord::of(BeaconEvent::Void, claims, None, None))))
-    }
-
-    /// The decision log's record: enough to make the decision again.
-    fn record(&self, listener: ListenerView, drawn: &Drawn, answered: &AnsweredBreak) -> Envelope {
-        let request = self.request;
-        let decision = &drawn.decision;
-        let ads = answered.ads.iter().map(|ad| ChosenAdRecord {
-            impression_id: ad.impression_id,
-            advertiser_id: ad.chosen.advertiser_id,
-            campaign_id: ad.chosen.campaign_id,
-            line_item_id: ad.chosen.line_item_id,
-            creative_id: ad.chosen.creative_id,
-            tier: ad.chosen.tier,
-            price: ad.chosen.price,
-            duration_ms: ad.chosen.duration_ms,
-        });
-        let reads = decision.spend_reads.iter().map(|read| SpendReadRecord {
-            line_item_id: read.line_item_id,
-            paused: read.view.paused,
-            throttle: read.view.throttle,
-            lease: read.view.lease.map(|lease| LeaseReadRecord {
-                lease_id: lease.lease_id,
-                left: lease.left,
-                ordinals_left: lease.ordinals_left,
-                last_billable_until: lease.last_billable_until,
-            }),
-        });
-        self.envelope(Event::Decision(Box::new(DecisionRecord {
-            decision_id: self.moment.decision_id,
-            request: RequestRecord {
-                network_id: request.network_id,
-                request_id: request.request_id.clone(),
-                pseudonym: self.pseudonym,
-                app: request.app.clone(),
-                placement: request.placement.clone(),
-                spec: request.spec.clone(),
-                facts: request.facts.clone(),
-                consent: request.consent,
-                child: request.child,
-                subscription: request.subscription,
-                since_last_break_ms: request.since_last_break_ms,
-                prefetch: request.prefetch,
-                preview: request.preview,
-            },
-            listener,
-            catalog_version: decision.catalog_version,
-            now: self.moment.now,
-            seed: Seed::of(request).0,
-            excluded: drawn.excluded.clone(),
-            spend_reads: reads.collect(),
-            ads: ads.collect(),
-            no_break: answered.no_break.map(str::to_owned),
-            reasons: answered.reasons().map(|(reason, count)| (reason.to_owned(), count)).collect(),
-        })))
-    }
-
-    fn envelope(&self, body: Event) -> Envelope {
-        Envelope {
-            event_id: body.id(),
-            occurred_at: self.moment.now.wall,
-            received_at: self.moment.now.wall,
-            server_id: self.role.server_id,
-            boot_id: self.role.boot_id,
-            trace_id: self.moment.trace_id,
-            body,
-        }
-    }
 }

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use super::{Answered, AnsweredBreak, DecisionRole, Effects, Explain, Moment};
-use crate::catalog::CatalogPublisher;
-use crate::clock::Clock;
+use arc_swap::Guard;
+
+use super::{Answered, DecisionRole, Effects, Explain, Moment, Pending, Render};
+use crate::caps::strict::Outcome;
+use crate::catalog::{CatalogPublisher, Snapshot};
+use crate::clock::{Clock, Stopwatch};
 use crate::decision::{Billing, Degradation, Scratch, Seed};
 use crate::event_log::EventLog;
 use crate::events::TraceId;
@@ -18,12 +21,17 @@ use crate::model::{AdBreakRequest, DecisionId, ListenerKey, ListenerState, Now, 
 use crate::roles::heard::{Asker, HeardWatch};
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
-use crate::store::Listener;
+use crate::store::{Listener, ReserveError};
 use crate::telemetry::{Metric, Metrics};
 
 /// Longest wait for a listener who is not in memory. A local disk answers in a millisecond; a quarter of a second is a disk that is in trouble, and
 /// the player's patience is not much longer.
 const LISTENER_DEADLINE: Duration = Duration::from_millis(250);
+/// Longest that all conditional writes of one break may take together. A group commit takes the disk's milliseconds;
+/// a quarter of a second is a disk in trouble, and the break is answered without line items with strict caps.
+const RESERVE_DEADLINE: Duration = Duration::from_millis(250);
+/// Longest wait for the listener's turn: one break of another device that uses up its time, and is decided.
+const TURN_DEADLINE: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// One a worker thread: a decision allocates nothing once it is warm.
@@ -78,14 +86,15 @@ pub enum Origin {
     Player(Option<TruncatedIp>),
 }
 
-/// What is known when a break is about to be decided.
+/// One request, and how it is to be answered.
 #[derive(Clone, Copy)]
-struct Known {
+struct Asked<'a> {
+    request: &'a AdBreakRequest,
     now: Now,
     decision_id: DecisionId,
     asking: Asking,
     limited: Option<RarelyHeard>,
-    degradation: Degradation,
+    render: Render<'a>,
 }
 
 /// Makes decision ids: unique across servers and restarts, without drawing randomness for each.
@@ -162,29 +171,77 @@ impl DecisionShell {
 
     /// Answers one break. `render` makes the answer's bytes. Never fails: where the listener's state can't be had, the break is decided as for
     /// somebody unknown, and the answer says so.
-    pub async fn answer(
-        &self,
-        request: AdBreakRequest,
-        asking: Asking,
-        render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
-    ) -> Vec<u8> {
+    pub async fn answer(&self, request: AdBreakRequest, asking: Asking, render: Render<'_>) -> Vec<u8> {
         let now = self.at.clock.now();
         let asker = asker(&request, asking.origin);
         let limited = asker.as_ref().and_then(|asker| self.at.heard.limit(asker, now.wall));
-        let listener = self.known(request.listener_key, now).await;
         let decision_id = self.at.decision_ids.next(now);
-        let known = Known { now, decision_id, asking, limited, degradation: Degradation::None };
+        let asked = Asked { request: &request, now, decision_id, asking, limited, render };
+        let listener = self.known(request.listener_key, now).await;
         let effects = if let Some(listener) = &listener {
-            self.at.listeners.listeners().with(listener, |state| self.step(&request, state, known, render))
+            if let Ok(_turn) = tokio::time::timeout(TURN_DEADLINE, listener.turn()).await {
+                self.answer_known(asked, listener).await
+            } else {
+                tracing::warn!("another break of a listener took longer than {TURN_DEADLINE:?}");
+                self.answer_unknown(asked)
+            }
         } else {
-            let mut nobody = ListenerState::new(Pseudonym(decision_id.to_bytes()));
-            let unknown = Known { degradation: Degradation::ListenerUnknown, ..known };
-            self.step(&request, &mut nobody, unknown, render)
+            self.answer_unknown(asked)
         };
         if let (Some(asker), Effects::Answered(answered)) = (&asker, &effects) {
             self.at.heard.drawn(asker, &draws(answered, now));
         }
         self.carry_out(effects)
+    }
+
+    /// Decides for somebody of whom nothing is known.
+    fn answer_unknown(&self, asked: Asked<'_>) -> Effects {
+        let mut nobody = ListenerState::new(Pseudonym(asked.decision_id.to_bytes()));
+        let snapshot = self.at.catalog.load();
+        self.step(asked, &mut nobody, asked.moment(&snapshot, Degradation::ListenerUnknown, self.paid()))
+    }
+
+    /// Decides for a listener whose turn is held; what strict caps need is durable before this returns.
+    async fn answer_known(&self, asked: Asked<'_>, listener: &Listener) -> Effects {
+        let listeners = self.at.listeners.listeners();
+        let (snapshot, paid) = (self.at.catalog.load(), self.paid());
+        let effects =
+            listeners.with(listener, |state| self.step(asked, state, asked.moment(&snapshot, Degradation::None, paid)));
+        let Effects::Reserve(mut pending) = effects else { return effects };
+        // Waits follow: no borrowed guard is kept over them.
+        let snapshot: Arc<Snapshot> = Guard::into_inner(snapshot);
+        let moment = asked.moment(&snapshot, Degradation::None, paid);
+        let watch = self.at.clock.stopwatch();
+        loop {
+            let outcome = self.reserve(asked.request.listener_key, &pending, watch).await;
+            let effects = listeners.with(listener, |state| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    self.role.resume(asked.request, state, moment, *pending, outcome, scratch, asked.render)
+                })
+            });
+            match effects {
+                Effects::Reserve(next) => pending = next,
+                Effects::Repeated(_) | Effects::Answered(_) => {
+                    self.at.metrics.observe_seconds(Metric::StrictSeconds, watch.elapsed_seconds());
+                    return effects;
+                }
+            }
+        }
+    }
+
+    /// Makes a reservation durable, in what is left of the break's time. `watch` runs since the first.
+    async fn reserve(&self, key: ListenerKey, pending: &Pending, watch: Stopwatch) -> Outcome {
+        let left = RESERVE_DEADLINE.saturating_sub(Duration::from_micros(watch.elapsed_us()));
+        let write = self.at.listeners.listeners().reserve(key, pending.reservation.clone());
+        let (outcome, word) = match tokio::time::timeout(left, write).await {
+            Ok(Ok(Outcome::Accepted)) => (Outcome::Accepted, "accepted"),
+            Ok(Ok(Outcome::Conflict(row))) => (Outcome::Conflict(row), "conflict"),
+            Ok(Ok(Outcome::Unsure) | Err(ReserveError::Failed)) => (Outcome::Unsure, "failed"),
+            Ok(Err(ReserveError::Busy)) => (Outcome::Unsure, "busy"),
+            Err(_) => (Outcome::Unsure, "late"),
+        };
+        self.at.metrics.add_labelled(Metric::StrictReservations, &[word], 1);
+        outcome
     }
 
     /// The listener, unless their state can't be had in time.
@@ -202,34 +259,21 @@ impl DecisionShell {
         }
     }
 
-    fn step(
-        &self,
-        request: &AdBreakRequest,
-        state: &mut ListenerState,
-        known: Known,
-        render: impl FnOnce(&AnsweredBreak) -> Vec<u8>,
-    ) -> Effects {
-        let Known { now, decision_id, asking, limited, degradation } = known;
+    fn step(&self, asked: Asked<'_>, state: &mut ListenerState, moment: Moment<'_>) -> Effects {
         // No line item could have been served in a limited break: it is no supply.
-        if limited.is_none() {
-            self.at.sampler.offer(request, state, now);
+        if asked.limited.is_none() {
+            self.at.sampler.offer(asked.request, state, asked.now);
         }
         let watch = self.at.clock.stopwatch();
-        let snapshot = self.at.catalog.load();
-        let moment = Moment {
-            snapshot: &snapshot,
-            now,
-            decision_id,
-            trace_id: asking.trace_id,
-            explain: asking.explain,
-            degradation,
-            paid: self.at.log.quota_level() < QuotaLevel::StopPaid,
-            limited,
-            asked_from: asking.origin.address(),
-        };
-        let effects = SCRATCH.with_borrow_mut(|scratch| self.role.step(request, state, moment, scratch, render));
+        let effects =
+            SCRATCH.with_borrow_mut(|scratch| self.role.step(asked.request, state, moment, scratch, asked.render));
         self.at.metrics.observe_seconds(Metric::DecisionSeconds, watch.elapsed_seconds());
         effects
+    }
+
+    /// Whether paid ads may be decided.
+    fn paid(&self) -> bool {
+        self.at.log.quota_level() < QuotaLevel::StopPaid
     }
 
     /// Writes down what an answer leads to. Nothing here is waited for: a `void` frees money that is safe where it is, and the decision log may
@@ -241,6 +285,9 @@ impl DecisionShell {
                 return answer;
             }
             Effects::Answered(answered) => answered,
+            Effects::Reserve(_) => {
+                unreachable!("a break of a known listener is resumed to its answer, an unknown one's has none")
+            }
         };
         self.count(&answered);
         if !answered.voids.is_empty() {
@@ -270,6 +317,22 @@ impl DecisionShell {
             metrics.add_labelled(Metric::NoFill, &[reason], u64::from(count));
         }
         metrics.add(Metric::DrawsRefused, answered.draws_refused);
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn moment(&self, snapshot: &'a Snapshot, degradation: Degradation, paid: bool) -> Moment<'a> {
+        Moment {
+            snapshot,
+            now: self.now,
+            decision_id: self.decision_id,
+            trace_id: self.asking.trace_id,
+            explain: self.asking.explain,
+            degradation,
+            paid,
+            limited: self.limited,
+            asked_from: self.asking.origin.address(),
+        }
     }
 }
 

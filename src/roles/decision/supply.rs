@@ -9,9 +9,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Sample;
+use crate::caps::strict;
 use crate::catalog::{CatalogPublisher, LineSlot, Snapshot};
 use crate::decision::{DrawnTotals, Excluded, Scratch, Seed, Spending, survey};
-use crate::model::{BootId, LineItemId, Now, ServerId, Tier};
+use crate::model::{BootId, LineItemId, ListenerState, Now, ServerId, Tier};
 use crate::roles::accounting::{LeaseLeft, LineReport, ServerReport};
 
 /// How often each line item could have been served, since the start.
@@ -34,7 +35,10 @@ impl Supply {
         let resolved = snapshot.resolve(&sample.request, sample.now);
         let seed = Seed::of(&sample.request);
         let none = Excluded::default();
-        let decision = survey(snapshot, &resolved, &sample.listener, spending, &none, sample.now, seed, scratch);
+        // As the decision saw them, but for strict caps that could not be kept just then: those breaks could have been had.
+        let exposures = strict::counted(&sample.listener.exposures, &sample.listener.strict);
+        let known = ListenerState { exposures, ..sample.listener.clone() };
+        let decision = survey(snapshot, &resolved, &known, spending, &none, sample.now, seed, scratch);
         let mut eligible = self.lock();
         // House line items have no money to pace.
         for read in decision.spend_reads.iter().filter(|read| read.tier != Tier::House) {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::{CatalogWriter, Entity};
-use crate::decision::{LeaseTerms, LeaseView, SpendView, replay};
-use crate::events;
-use crate::model::{LeaseId, ListenerKey, Micros, MonotonicMs, RequestId, Subscription};
+use crate::decision::{LeaseTerms, LeaseView, NoFillReason, SpendView, replay};
+use crate::events::{self, DecisionRecord, Event};
+use crate::model::{
+    CapScope, CapWindow, FrequencyCap, LeaseId, ListenerKey, Micros, MonotonicMs, Pseudonym, RequestId, StrictRow,
+    Strictness, Subscription, Tier,
+};
 use crate::tokens::{SealLog, TokenKey};
 use crate::workload::reference::{Profile, ReferenceCatalogue};
 
@@ -49,7 +52,7 @@ fn made_again(record: &DecisionRecord, snapshot: &Snapshot) -> Decision {
         });
         (read.line_item_id, SpendView { paused: read.paused, throttle: read.throttle, lease })
     });
-    let mut excluded = Excluded::none();
+    let mut excluded = Excluded::by_strict_caps(StrictCaps::of_refusal(record.strict_caps_refused.as_deref()));
     for &line_item_id in &record.excluded {
         assert!(excluded.insert(line_item_id));
     }
@@ -94,7 +97,7 @@ fn a_recorded_decision_is_made_again_and_every_ad_sealed_once() {
         let moment = moment(&snapshot, asked.at, index);
         let state = &mut listeners[index % LISTENERS];
         let Effects::Answered(answered) =
-            role.step(&asked.request, state, moment, &mut scratch, |_| b"answer".to_vec())
+            role.step(&asked.request, state, moment, &mut scratch, &|_| b"answer".to_vec())
         else {
             panic!("every request is new");
         };
@@ -124,7 +127,7 @@ fn a_limited_break_draws_nothing_says_why_and_is_made_again() {
         let mut state = ListenerState::new(Pseudonym([0; 16]));
         let moment = Moment { limited: Some(limited), ..moment(&snapshot, asked.at, index) };
         let mut step = |request: &AdBreakRequest, state: &mut ListenerState| {
-            role.step(request, state, moment, &mut scratch, |answered| format!("{:?}", answered.decision).into_bytes())
+            role.step(request, state, moment, &mut scratch, &|answered| format!("{:?}", answered.decision).into_bytes())
         };
         let Effects::Answered(answered) = step(&asked.request, &mut state) else { panic!("it is new") };
         assert_eq!(answered.answered.limited, Some(limited));
@@ -149,4 +152,233 @@ fn a_limited_break_draws_nothing_says_why_and_is_made_again() {
     assert!(refused > 100, "only {refused} were refused for the limit");
     let drawn = snapshot.lines().map(|entry| role.spending.totals(entry.slot).count).sum::<u64>();
     assert_eq!(drawn, 0, "nothing was drawn");
+}
+
+/// A role over a catalogue whose paid line items all have a strict cap of one an hour, and one listener.
+struct StrictScene {
+    role: DecisionRole,
+    snapshot: Arc<Snapshot>,
+    asked: crate::workload::reference::ReferenceBreak,
+    state: ListenerState,
+    scratch: Scratch,
+    sealed: SealLog,
+}
+
+impl StrictScene {
+    fn new() -> Self {
+        let mut catalogue = ReferenceCatalogue::generate(Profile::Midday, LINE_ITEMS, 11);
+        for item in catalogue.line_items.iter_mut().filter(|item| item.tier != Tier::House) {
+            let window = CapWindow::Sliding(3_600_000);
+            let (scope, strictness) = (CapScope::LineItem, Strictness::Strict);
+            item.caps = vec![FrequencyCap { scope, max: 1, window, strictness }];
+        }
+        let snapshot = CatalogWriter::new().apply(VERSION, catalogue.clone().into_entities());
+        let role = role(&catalogue, &snapshot);
+        let state = ListenerState::new(Pseudonym([7; 16]));
+        let mut scene = Self {
+            role,
+            snapshot,
+            asked: ReferenceCatalogue::breaks(Profile::Midday, 1, 12).remove(0),
+            state,
+            scratch: Scratch::new(),
+            sealed: SealLog::default(),
+        };
+        // One whose pod has paid ads.
+        for asked in ReferenceCatalogue::breaks(Profile::Midday, BREAKS, 12) {
+            scene.asked = asked;
+            if matches!(scene.clone_step(), Effects::Reserve(_)) {
+                return scene;
+            }
+        }
+        panic!("some break has a paid ad");
+    }
+
+    fn moment(&self) -> Moment<'_> {
+        Moment {
+            snapshot: &self.snapshot,
+            now: Now { wall: self.asked.at, monotonic: MonotonicMs(1) },
+            decision_id: DecisionId::from_u128(77),
+            trace_id: None,
+            explain: Explain::Yes,
+            degradation: Degradation::None,
+            paid: true,
+            limited: None,
+            asked_from: None,
+        }
+    }
+
+    /// A step that leaves the scene as it was, but for what it drew.
+    fn clone_step(&self) -> Effects {
+        let mut state = self.state.clone();
+        self.role.step(&self.asked.request, &mut state, self.moment(), &mut Scratch::new(), &|_| Vec::new())
+    }
+
+    /// Decides; `outcome` says what becomes of each reservation. The answer, and how many reservations there were.
+    fn answer(&mut self, mut outcome: impl FnMut(usize, &Reservation) -> Outcome) -> (Answered, usize) {
+        let mut state = std::mem::replace(&mut self.state, ListenerState::new(Pseudonym([0; 16])));
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let (request, moment) = (&self.asked.request, self.moment());
+        let mut effects = self.role.step(request, &mut state, moment, &mut scratch, &|_| b"answer".to_vec());
+        let mut reservations = 0;
+        let answered = loop {
+            match effects {
+                Effects::Reserve(pending) => {
+                    assert!(state.open_breaks.is_empty(), "nothing is opened before it is reserved");
+                    let outcome = outcome(reservations, &pending.reservation);
+                    reservations += 1;
+                    effects =
+                        self.role.resume(request, &mut state, moment, *pending, outcome, &mut scratch, &|_| Vec::new());
+                }
+                Effects::Answered(answered) => break *answered,
+                Effects::Repeated(_) => panic!("the request is new"),
+            }
+        };
+        let given_up = answered.voids.iter().map(|void| match &void.body {
+            Event::Beacon(beacon) => beacon.impression_id,
+            other => panic!("{other:?}"),
+        });
+        let given_up: Vec<_> = given_up.collect();
+        for ad in &answered.answered.ads {
+            assert!(!given_up.contains(&ad.impression_id), "what is served is not given up");
+            self.sealed.note(&self.role.keys.open(&ad.token).expect("just sealed"));
+        }
+        let Event::Decision(record) = &answered.record.body else { panic!("a decision's record") };
+        let again = made_again(record, &self.snapshot);
+        assert_eq!(again.to_bytes(), with_own_tier(&answered.answered.decision, &again).to_bytes(), "it is made again");
+        (self.state, self.scratch) = (state, scratch);
+        (answered, reservations)
+    }
+}
+
+/// The decision with the tier of one made again: the caller's part of it, such as a write that was late, is not of the pure decision.
+fn with_own_tier(decision: &Decision, again: &Decision) -> Decision {
+    Decision { degradation: again.degradation, ..decision.clone() }
+}
+
+fn is_paid(ad: &AnsweredAd) -> bool {
+    ad.chosen.tier != Tier::House
+}
+
+// INV-31.
+#[test]
+fn what_is_answered_under_a_strict_cap_was_reserved() {
+    let mut scene = StrictScene::new();
+    let mut reserved = Vec::new();
+    let (answered, reservations) = scene.answer(|_, reservation| {
+        reserved.extend(reservation.added.iter().map(|one| one.exposure.impression_id));
+        Outcome::Accepted
+    });
+    assert_eq!(reservations, 1);
+    let paid: Vec<_> = answered.answered.ads.iter().filter(|ad| is_paid(ad)).map(|ad| ad.impression_id).collect();
+    assert!(!paid.is_empty());
+    assert_eq!(paid, reserved);
+    assert_eq!(scene.state.strict.exposures.len(), paid.len());
+    assert!(scene.state.exposures.iter().all(|one| !paid.contains(&one.impression_id)), "each in one list");
+    assert_eq!(answered.answered.decision.degradation, Degradation::None);
+    assert_eq!(answered.voids, []);
+}
+
+#[test]
+fn after_a_conflict_the_break_is_decided_by_the_row_as_it_is() {
+    let mut scene = StrictScene::new();
+    let mut first = Vec::new();
+    let (answered, reservations) = scene.answer(|number, reservation| {
+        if number > 0 {
+            return Outcome::Accepted;
+        }
+        // Another device was served just the same.
+        first.extend(reservation.added.iter().map(|one| one.exposure.line_item_id));
+        let mut stored = StrictRow { version: Some(StrictVersion(1)), ..StrictRow::default() };
+        for (ordinal, one) in (1_000..).zip(&reservation.added) {
+            let mut elsewhere = *one;
+            elsewhere.exposure.impression_id = ImpressionId::Leased { lease_id: LeaseId::from_u128(9_999), ordinal };
+            stored.exposures.push(elsewhere);
+        }
+        Outcome::Conflict(stored)
+    });
+    assert!(reservations <= 2);
+    let ads = &answered.answered.ads;
+    assert!(ads.iter().all(|ad| !first.contains(&ad.chosen.line_item_id)), "they are capped now");
+    assert_eq!(answered.voids.len(), first.len(), "and their draws given up");
+    assert_eq!(answered.answered.decision.degradation, Degradation::None);
+    let explanation = answered.answered.explanation.expect("it was asked for");
+    assert!(explanation.counts.get(NoFillReason::Capped) >= u32::try_from(first.len()).expect("few"));
+}
+
+#[test]
+fn conflict_after_conflict_ends_without_strict_caps() {
+    let mut scene = StrictScene::new();
+    let (answered, reservations) = scene.answer(|number, _| {
+        let version = Some(StrictVersion(u64::try_from(number).expect("few")));
+        Outcome::Conflict(StrictRow { version, ..StrictRow::default() })
+    });
+    assert_eq!(reservations, usize::from(MAX_CONFLICTS) + 1);
+    assert!(!answered.answered.ads.iter().any(is_paid));
+    assert_eq!(answered.answered.decision.degradation, Degradation::StrictCapsUnsure);
+    assert!(answered.answered.decision.reasons.get(NoFillReason::StrictCapUnsure) > 0);
+    assert!(!answered.voids.is_empty(), "draws are given up");
+}
+
+// INV-32.
+#[test]
+fn where_nobody_knows_of_the_write_its_ads_are_not_served() {
+    let mut scene = StrictScene::new();
+    let mut chosen = 0;
+    let (answered, reservations) = scene.answer(|_, reservation| {
+        chosen = reservation.added.len();
+        Outcome::Unsure
+    });
+    assert_eq!(reservations, 1, "not tried again");
+    assert!(!answered.answered.ads.iter().any(is_paid));
+    assert_eq!(answered.voids.len(), chosen);
+    assert_eq!(answered.answered.decision.degradation, Degradation::StrictCapsUnsure);
+    let explanation = answered.answered.explanation.expect("it was asked for");
+    assert!(explanation.counts.get(NoFillReason::StrictCapUnsure) > 0);
+    assert!(explanation.fates.iter().any(|fate| fate.words.contains("could not be had or written in time")));
+    assert_eq!(scene.state.strict, StrictRow::default());
+}
+
+#[test]
+fn sessions_and_the_unknown_get_no_ad_under_a_strict_cap() {
+    let mut scene = StrictScene::new();
+    scene.asked.request.listener_key = ListenerKey::of_session([1; 16]);
+    let (answered, reservations) = scene.answer(|_, _| panic!("nothing of a session is written"));
+    assert_eq!(reservations, 0);
+    assert!(!answered.answered.ads.iter().any(is_paid));
+    assert!(answered.answered.decision.reasons.get(NoFillReason::StrictCapInSession) > 0);
+    assert_eq!(answered.answered.decision.degradation, Degradation::None, "by the rules");
+
+    let scene = StrictScene::new();
+    let moment = Moment { degradation: Degradation::ListenerUnknown, ..scene.moment() };
+    let mut nobody = ListenerState::new(Pseudonym([0; 16]));
+    let effects = scene.role.step(&scene.asked.request, &mut nobody, moment, &mut Scratch::new(), &|_| Vec::new());
+    let Effects::Answered(answered) = effects else { panic!("there is nothing to write") };
+    assert!(!answered.answered.ads.iter().any(is_paid));
+    assert!(answered.answered.decision.reasons.get(NoFillReason::StrictCapUnsure) > 0);
+    assert_eq!(answered.answered.decision.degradation, Degradation::ListenerUnknown);
+}
+
+#[test]
+fn a_full_row_stops_ads_under_a_strict_cap() {
+    let mut scene = StrictScene::new();
+    let at = scene.asked.at;
+    let (_, _) = scene.answer(|_, _| Outcome::Accepted);
+    let one = scene.state.strict.exposures[0];
+    scene.state = ListenerState::new(Pseudonym([7; 16]));
+    scene.state.strict.exposures = (0..StrictRow::MAX_EXPOSURES)
+        .map(|number| {
+            let mut other = one;
+            let ordinal = u32::try_from(number).expect("small");
+            other.exposure.impression_id = ImpressionId::Leased { lease_id: LeaseId::from_u128(9_999), ordinal };
+            other.exposure.line_item_id = LineItemId::from_u128(1);
+            other.counted_until = at.plus_ms(1_000_000);
+            other
+        })
+        .collect();
+    scene.asked.request.request_id = RequestId::new("another").expect("a key");
+    let (answered, reservations) = scene.answer(|_, _| panic!("there is no room"));
+    assert_eq!(reservations, 0);
+    assert!(!answered.answered.ads.iter().any(is_paid));
+    assert_eq!(answered.answered.decision.degradation, Degradation::StrictCapsUnsure);
+    assert!(!answered.voids.is_empty());
 }
