@@ -44,13 +44,20 @@ impl<'s> Operator<'s> {
 
     /// An advertiser with one line item for everybody and this lifetime budget; answers with the line item's id.
     pub(crate) fn advertise(&self, budget_micros: i64) -> String {
+        self.advertise_capped(budget_micros, 1, &json!([]))
+    }
+
+    /// The same, with so many creatives and these caps.
+    pub(crate) fn advertise_capped(&self, budget_micros: i64, creatives: usize, caps: &Value) -> String {
         let advertiser = self.create("/v1/advertisers", &json!({"name": "Brook Coffee", "zone": "Europe/Stockholm"}));
         let campaign = self.create("/v1/campaigns", &json!({"advertiser_id": advertiser, "name": "Spring"}));
         let rendition = json!({"format": "mp3", "bitrate_kbps": 128, "url": "https://cdn.example.com/brook.mp3"});
-        let creative = self.create(
-            "/v1/creatives",
-            &json!({"advertiser_id": advertiser, "name": "Brook, 15 s", "duration_ms": 15_000, "renditions": [rendition]}),
-        );
+        let creative = json!({
+            "advertiser_id": advertiser, "name": "Brook, 15 s", "duration_ms": 15_000, "renditions": [rendition],
+        });
+        let creatives: Vec<Value> = (0..creatives)
+            .map(|_| json!({"creative_id": self.create("/v1/creatives", &creative), "weight": 1}))
+            .collect();
         self.create(
             "/v1/line-items",
             &json!({
@@ -61,7 +68,8 @@ impl<'s> Operator<'s> {
                 "pricing": {"model": "cpm", "amount_micros": BID_CPM_MICROS},
                 "budget": {"lifetime_micros": budget_micros},
                 "pacing": {"mode": "as_fast_as_possible"},
-                "creatives": [{"creative_id": creative, "weight": 1}],
+                "caps": caps,
+                "creatives": creatives,
             }),
         )
     }
@@ -89,7 +97,7 @@ impl<'s> Operator<'s> {
         heard.expect("waited for it")
     }
 
-    fn beacon(&self, ad: &Value, event: &str) -> u16 {
+    pub(crate) fn beacon(&self, ad: &Value, event: &str) -> u16 {
         self.server.request("GET", &target_of(ad, event), &[], b"").status
     }
 }

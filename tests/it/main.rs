@@ -11,3 +11,4 @@ mod orphan;
 mod rarely_heard;
 mod repository;
 mod serve;
+mod strict_caps;

@@ -531,7 +531,9 @@ pub struct CapBody {
     pub max: u16,
     /// The window.
     pub window: WindowBody,
-    /// What holds when the listener's state can't be reached.
+    /// What holds when the listener's state can't be reached. `strict`: never exceeded, with any number of servers and devices; not served where that
+    /// can't be made sure of in time, nor to sessions, of whom nothing is kept. A strict sliding cap counts no more than what it stands on: on a line item
+    /// the scope is `line_item`, on a campaign `line_item` or `campaign`, on an advertiser any.
     #[serde(default = "soft")]
     pub strictness: StrictnessWord,
 }

@@ -219,7 +219,8 @@ pub struct AdBreakAnswer {
     pub no_fill_reasons: BTreeMap<String, u32>,
     /// When to ask again.
     pub next_break: NextBreakBody,
-    /// How much of the full decision was made: 0 is all of it.
+    /// How much of the full decision was made: 0 is all of it; 1, a better pod may exist; 2, line items with a strict cap were left out, because the
+    /// listener's state could not be written in time; 3, nothing was known of the listener.
     pub degradation_tier: u8,
     /// Optional fields that were left out of account, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -8,7 +8,7 @@ mod network;
 
 use super::{Faults, View};
 use crate::catalog::Entity;
-use crate::model::{Advertiser, Budget, Campaign, CapWindow, FrequencyCap, Micros, Status, Strictness};
+use crate::model::{Advertiser, Budget, Campaign, CapScope, CapWindow, FrequencyCap, Micros, Status, Strictness};
 
 pub use creative::{CREATIVE_DURATION_MS_MAX, RENDITIONS_MAX, URL_BYTES_MAX};
 pub use line_item::{
@@ -45,14 +45,14 @@ fn check_advertiser(view: View<'_>, advertiser: &Advertiser, faults: &mut Faults
         faults.add("network_id", "not_found", "there is no such entity");
     }
     budget(advertiser.budget, faults);
-    caps(&advertiser.caps, faults);
+    caps(&advertiser.caps, CapOwner::Advertiser, faults);
 }
 
 fn check_campaign(view: View<'_>, campaign: &Campaign, faults: &mut Faults) {
     name("name", &campaign.name, faults);
     parent_advertiser(view, campaign.advertiser_id, campaign.network_id, campaign.status, faults);
     budget(campaign.budget, faults);
-    caps(&campaign.caps, faults);
+    caps(&campaign.caps, CapOwner::Campaign, faults);
 }
 
 /// A name that people can read.
@@ -107,7 +107,7 @@ fn amount(path: &str, amount: Option<Micros>, faults: &mut Faults) {
     }
 }
 
-fn caps(caps: &[FrequencyCap], faults: &mut Faults) {
+fn caps(caps: &[FrequencyCap], owner: CapOwner, faults: &mut Faults) {
     if caps.len() > CAPS_MAX {
         faults.add("caps", "too_many", format!("at most {CAPS_MAX} caps"));
     }
@@ -121,9 +121,40 @@ fn caps(caps: &[FrequencyCap], faults: &mut Faults) {
             let message = format!("a window is {CAP_WINDOW_MS_MIN} to {CAP_WINDOW_MS_MAX} milliseconds (35 days)");
             faults.add(format!("caps[{index}].window.duration_ms"), "out_of_range", message);
         }
-        if cap.strictness == Strictness::Strict {
-            let message = "strict caps are not acted on yet";
-            faults.add(format!("caps[{index}].strictness"), "not_supported_yet", message);
+        // INV-31 rests on this: all that a strict cap counts has the cap itself, so that all of it is reserved.
+        if cap.strictness == Strictness::Strict && cap.window != CapWindow::Pod && !owner.covers(cap.scope) {
+            let widest = owner.widest();
+            let message = format!("a strict cap counts no more than what it stands on; here that is {widest} at most");
+            faults.add(format!("caps[{index}].scope"), "too_wide_for_strict", message);
+        }
+    }
+}
+
+/// What a cap stands on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CapOwner {
+    Advertiser,
+    Campaign,
+    LineItem,
+}
+
+impl CapOwner {
+    /// Whether every impression that the scope counts is of a line item that has the owner's caps. A creative may play for any line item of its
+    /// advertiser.
+    const fn covers(self, scope: CapScope) -> bool {
+        match self {
+            Self::Advertiser => true,
+            Self::Campaign => matches!(scope, CapScope::LineItem | CapScope::Campaign),
+            Self::LineItem => matches!(scope, CapScope::LineItem),
+        }
+    }
+
+    /// The widest scope of a strict cap, as the API names it.
+    const fn widest(self) -> &'static str {
+        match self {
+            Self::Advertiser => "advertiser",
+            Self::Campaign => "campaign",
+            Self::LineItem => "line_item",
         }
     }
 }

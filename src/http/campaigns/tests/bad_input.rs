@@ -27,6 +27,7 @@ fn a_bad_line_item_is_refused_by_path() {
     let before = world.version();
     let cap = |max: u32, window: Value| json!([{"scope": "line_item", "max": max, "window": window}]);
     let hour = json!({"kind": "sliding", "duration_ms": 3_600_000});
+    let strict = |scope: &str| json!([{"scope": scope, "max": 1, "window": hour, "strictness": "strict"}]);
     let many = |count: usize, one: Value| Value::Array(vec![one; count]);
     let other = samples::OTHER_CREATIVE.to_string();
     // What is sent, the path that is named, and the code.
@@ -88,6 +89,9 @@ fn a_bad_line_item_is_refused_by_path() {
             "out_of_range",
         ),
         (with("/caps", cap(70_000, hour.clone())), "caps[0].max", "wrong_type"),
+        (with("/caps", strict("advertiser")), "caps[0].scope", "too_wide_for_strict"),
+        (with("/caps", strict("campaign")), "caps[0].scope", "too_wide_for_strict"),
+        (with("/caps", strict("creative")), "caps[0].scope", "too_wide_for_strict"),
         (with("/caps", many(11, cap(1, hour)[0].clone())), "caps", "too_many"),
         (with("/category", json!(" ")), "category", "empty"),
         (with("/excluded_categories", many(101, json!("x"))), "excluded_categories", "too_many"),

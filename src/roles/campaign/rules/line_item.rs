@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::creative::{Loopback, url};
-use super::{budget, caps, living_parent, name};
+use super::{CapOwner, budget, caps, living_parent, name};
 use crate::catalog::Rank;
 use crate::model::{Budget, LineItem, Micros, PacingMode, PriceModel, Tier};
 use crate::roles::campaign::{Faults, View};
@@ -33,7 +33,7 @@ pub(super) fn check(view: View<'_>, line_item: &LineItem, faults: &mut Faults) {
     check_price(view, line_item, faults);
     check_promise(line_item, faults);
     budget(line_item.budget, faults);
-    caps(&line_item.caps, faults);
+    caps(&line_item.caps, CapOwner::LineItem, faults);
     check_targeting(line_item, faults);
     check_words(line_item, faults);
     check_creatives(view, line_item, faults);
