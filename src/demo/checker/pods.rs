@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::log::{AdLogged, LogSummary};
 use super::{Findings, Rules};
 use crate::demo::evidence::{AdSeen, BreakSeen, Evidence};
-use crate::model::{CapScope, CapWindow, CreativeId, FrequencyCap, LineItem, WallMs};
+use crate::model::{CapScope, CapWindow, CreativeId, FrequencyCap, LineItem, Strictness, WallMs};
 
 /// A break with the moment of its decision: exact where the log tells it, else between request and answer.
 struct Placed<'a> {
@@ -14,13 +14,15 @@ struct Placed<'a> {
     latest: WallMs,
 }
 
-/// An ad of an earlier break that was heard: acknowledged as such before anything later was asked.
+/// An ad of an earlier break that was heard.
 struct Heard<'a> {
     ad: &'a AdSeen,
-    /// Not before this.
+    /// Not decided before this.
     earliest: WallMs,
     /// Acknowledged then.
     acknowledged: WallMs,
+    /// Whether a later break, or the player, gave it up.
+    given_up: bool,
 }
 
 /// Checks every break, listener by listener.
@@ -105,11 +107,10 @@ fn check_history(rules: &Rules, log: &LogSummary, listener: &str, breaks: &[Plac
             before = Some(placed);
         }
         heard.extend(placed.seen.ads.iter().filter_map(|ad| {
-            // What was told too late was dropped from the listener's history before, and so was what a later break gave up while this one
-            // was still unplayed (a second device, say): it is billed when heard all the same, but counts no more.
+            // What was told too late was dropped from the listener's history before.
             let given_up = log.ad(placed.seen.decision_id, ad.creative_id).is_some_and(AdLogged::was_given_up);
-            let (_, acknowledged) = ad.heard.filter(|&(_, at)| at <= ad.expires_at && !given_up)?;
-            Some(Heard { ad, earliest: placed.earliest, acknowledged })
+            let (_, acknowledged) = ad.heard.filter(|&(_, at)| at <= ad.expires_at)?;
+            Some(Heard { ad, earliest: placed.earliest, acknowledged, given_up })
         }));
     }
 }
@@ -123,8 +124,14 @@ fn check_caps(rules: &Rules, listener: &str, placed: &Placed<'_>, heard: &[Heard
                 CapWindow::Pod => 0,
                 CapWindow::Sliding(window_ms) => {
                     let window_ms = i64::try_from(window_ms).unwrap_or(i64::MAX);
+                    // A soft cap counts what was heard before this break was asked for, and not what a later break gave up while it was still
+                    // unplayed (a second device, say), although that is billed when heard all the same. A strict cap counts whatever was
+                    // decided before and heard at any time, on whatever device.
+                    let is_counted = |one: &Heard<'_>| {
+                        cap.strictness == Strictness::Strict || (one.acknowledged <= placed.seen.sent && !one.given_up)
+                    };
                     let surely_in_it = |one: &&Heard<'_>| {
-                        one.acknowledged <= placed.seen.sent
+                        is_counted(one)
                             && placed.latest.since(one.earliest) < window_ms
                             && counts(rules, &cap, item, ad, one.ad)
                     };

@@ -361,36 +361,52 @@ fn pods_and_histories_are_judged() {
     });
 }
 
+/// The same paid line item in both breaks, an hour apart, under one cap.
+fn twice(scene: &mut Scene, window_ms: u64, max: u16, strictness: Strictness) {
+    let paid = scene.items()[1].clone();
+    let (decision_id, first) = (scene.evidence.breaks[1].decision_id, scene.evidence.breaks[1].clone());
+    scene.evidence.breaks.truncate(1);
+    scene.records.retain(|(_, body)| match body {
+        Event::Beacon(beacon) => beacon.decision_id != decision_id,
+        Event::LeaseGranted(grant) => grant.line_item_id == paid.id,
+        _ => true,
+    });
+    scene.reported.retain(|id, _| *id == paid.id);
+    let mut again = scene.evidence.breaks[0].clone();
+    (again.decision_id, again.sent, again.answered) = (first.decision_id, first.sent, first.answered);
+    again.ads.remove(0);
+    // Not heard: what counts is that it was answered.
+    let ad = &mut again.ads[0];
+    (ad.sent, ad.acknowledged, ad.heard) = ([0; 13], [0; 13], None);
+    ad.creative_id = crate::model::CreativeId::from_u128(1);
+    scene.evidence.breaks.push(again);
+    let item = scene.world.line_items.iter_mut().find(|item| item.id == paid.id).expect("it is there");
+    item.caps =
+        vec![FrequencyCap { scope: CapScope::LineItem, max, window: CapWindow::Sliding(window_ms), strictness }];
+}
+
 #[test]
 fn caps_count_what_was_surely_heard() {
-    // The same paid line item in both breaks, an hour apart.
-    let twice = |scene: &mut Scene, window_ms: u64, max: u16| {
-        let paid = scene.items()[1].clone();
-        let (decision_id, first) = (scene.evidence.breaks[1].decision_id, scene.evidence.breaks[1].clone());
-        scene.evidence.breaks.truncate(1);
-        scene.records.retain(|(_, body)| match body {
-            Event::Beacon(beacon) => beacon.decision_id != decision_id,
-            Event::LeaseGranted(grant) => grant.line_item_id == paid.id,
-            _ => true,
-        });
-        scene.reported.retain(|id, _| *id == paid.id);
-        let mut again = scene.evidence.breaks[0].clone();
-        (again.decision_id, again.sent, again.answered) = (first.decision_id, first.sent, first.answered);
-        again.ads.remove(0);
-        // Not heard: what counts is that it was answered.
-        let ad = &mut again.ads[0];
-        (ad.sent, ad.acknowledged, ad.heard) = ([0; 13], [0; 13], None);
-        ad.creative_id = crate::model::CreativeId::from_u128(1);
-        scene.evidence.breaks.push(again);
-        let item = scene.world.line_items.iter_mut().find(|item| item.id == paid.id).expect("it is there");
-        item.caps = vec![FrequencyCap {
-            scope: CapScope::LineItem,
-            max,
-            window: CapWindow::Sliding(window_ms),
-            strictness: Strictness::Soft,
-        }];
+    let soft = Strictness::Soft;
+    check_finds("one an hour and a bit", &["cap"], |scene| twice(scene, 3_700_000, 1, soft));
+    check_finds("two an hour and a bit", &[], |scene| twice(scene, 3_700_000, 2, soft));
+    check_finds("one in less than an hour", &[], |scene| twice(scene, 3_500_000, 1, soft));
+}
+
+// INV-31.
+#[test]
+fn strict_caps_count_what_was_heard_at_any_time_on_any_device() {
+    // The second break is asked for by another device before the first one's ad was told of, and gives it up.
+    let at_once = |scene: &mut Scene, strictness| {
+        twice(scene, 3_700_000, 1, strictness);
+        let item = scene.items()[1].clone();
+        let ad = &mut scene.evidence.breaks[0].ads[1];
+        ad.heard = Some((START.plus_ms(3_000), START.plus_ms(3_100)));
+        let (decision_id, ad) = (scene.evidence.breaks[0].decision_id, scene.evidence.breaks[0].ads[1].clone());
+        let impression_id = ImpressionId::Leased { lease_id: LeaseId::from_u128(item.id.as_u128()), ordinal: 4 };
+        let void = beacon(BeaconEvent::Void, impression_id, decision_id, START, &item, &ad);
+        scene.records.push((START.plus_ms(1_000), Event::Beacon(Box::new(void))));
     };
-    check_finds("one an hour and a bit", &["cap"], |scene| twice(scene, 3_700_000, 1));
-    check_finds("two an hour and a bit", &[], |scene| twice(scene, 3_700_000, 2));
-    check_finds("one in less than an hour", &[], |scene| twice(scene, 3_500_000, 1));
+    check_finds("given up and heard all the same", &["cap"], |scene| at_once(scene, Strictness::Strict));
+    check_finds("a soft cap forgives that", &[], |scene| at_once(scene, Strictness::Soft));
 }

@@ -24,6 +24,10 @@ const GUARANTEED_SHARE: f64 = 0.10;
 /// Share of the other line items that spend as fast as they can, and how much more they have to spend.
 const HASTY_SHARE: f64 = 0.03;
 const HASTY_TIMES: u64 = 10;
+/// Every so many line items the cap of its own is a strict one, if it has one.
+const STRICT_EVERY: usize = 12;
+/// Every so many campaigns the same.
+const STRICT_CAMPAIGN_EVERY: usize = 25;
 /// Longest description of an audience in a line item's name, in characters.
 const LABEL_CHARS_MAX: usize = 120;
 /// How many places of the genre list sponsors buy.
@@ -124,6 +128,11 @@ impl Maker<'_> {
                 vec![]
             };
             let campaign = self.campaign(advertiser, &name, caps);
+            if campaign.is_multiple_of(STRICT_CAMPAIGN_EVERY) {
+                for cap in &mut self.world.campaigns[campaign].caps {
+                    cap.strictness = Strictness::Strict;
+                }
+            }
             let creatives = self.creatives(advertiser, brand, theme);
             for _ in 0..LINE_ITEMS_A_CAMPAIGN {
                 let sold = self.sold();
@@ -288,6 +297,11 @@ impl Maker<'_> {
         }
         if self.draws.chance(0.2) {
             caps.push(self.cap(CapScope::Creative, &[1, 2], &[10, 20]));
+        }
+        if self.world.line_items.len().is_multiple_of(STRICT_EVERY) {
+            for cap in caps.iter_mut().filter(|cap| cap.scope == CapScope::LineItem) {
+                cap.strictness = Strictness::Strict;
+            }
         }
         let creatives = creatives.iter().map(|&creative_id| CreativeChoice { creative_id, weight: 1 }).collect();
         LineItem {
