@@ -267,7 +267,8 @@ fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> Ma
         server_id,
         boot_id,
         lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
-        commit_interval_ms: config.accounting.commit_interval_ms,
+        // Each commit is a sync of the disk, whose time is real however fast the clock runs.
+        commit_interval_ms: config.accounting.commit_interval_ms.saturating_mul(u64::from(config.clock_acceleration)),
         report_ms: report_ms(config.clock_acceleration),
         // Tolerance is for the machines' clocks, whose time is real too.
         clock_tolerance_ms: CLOCK_TOLERANCE_MS.saturating_mul(i64::from(config.clock_acceleration)),

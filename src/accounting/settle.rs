@@ -145,6 +145,7 @@ pub(super) fn apply_beacon(account: &mut AdvertiserAccount, beacon: &BeaconRecor
 
 fn covers(advertiser_id: AdvertiserId, lease: &Lease, beacon: &BeaconRecord) -> bool {
     beacon.advertiser_id == advertiser_id
+        && beacon.network_id == lease.grant.network_id
         && beacon.campaign_id == lease.grant.campaign_id
         && beacon.line_item_id == lease.grant.line_item_id
 }

@@ -110,7 +110,7 @@ impl Orphan {
     pub fn survey(&self) -> Result<OrphanSurvey, OrphanError> {
         let mut reader = self.reader()?;
         let (mut end, mut records, mut damage) = (0, 0, Vec::new());
-        while let Some(read) = reader.next() {
+        for read in reader.by_ref() {
             match read {
                 Ok(record) => {
                     records += 1;

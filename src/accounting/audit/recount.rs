@@ -229,8 +229,9 @@ fn covering(counted: &Recount, beacon: &BeaconRecord) -> Result<(LeaseId, u32), 
         return Err(UnbilledReason::UnknownLease);
     };
     let lease = counted.leases.get(&lease_id).ok_or(UnbilledReason::UnknownLease)?;
-    let ids = (beacon.advertiser_id, beacon.campaign_id, beacon.line_item_id);
-    if ids != (lease.grant.advertiser_id, lease.grant.campaign_id, lease.grant.line_item_id) {
+    let ids = (beacon.network_id, beacon.advertiser_id, beacon.campaign_id, beacon.line_item_id);
+    let grant = &lease.grant;
+    if ids != (grant.network_id, grant.advertiser_id, grant.campaign_id, grant.line_item_id) {
         // An advertiser's account knows no other advertiser's leases.
         let unknown = beacon.advertiser_id != lease.grant.advertiser_id;
         return Err(if unknown { UnbilledReason::UnknownLease } else { UnbilledReason::LeaseMismatch });

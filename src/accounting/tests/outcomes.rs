@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::events::{Event, LeaseReturned};
-use crate::model::{BeaconEvent, DecisionId, ImpressionId, InvalidTraffic, PriceModel, ServerId, Tier};
+use crate::model::{BeaconEvent, DecisionId, ImpressionId, InvalidTraffic, NetworkId, PriceModel, ServerId, Tier};
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
@@ -49,6 +49,11 @@ fn each_heard_ad_is_billed_or_has_a_reason() {
         (vec![good()], good(), Outcome::Repeated),
         (vec![lease_100.clone()], beacon(1, 10, 1, IMPRESSION), unbilled(UnbilledReason::OrdinalOutOfRange)),
         (vec![lease_100.clone()], beacon(1, 3, 2, IMPRESSION), unbilled(UnbilledReason::LeaseMismatch)),
+        (
+            vec![lease_100.clone()],
+            with(good(), |record| record.network_id = NetworkId::from_u128(99)),
+            unbilled(UnbilledReason::LeaseMismatch),
+        ),
         (
             vec![lease_100.clone()],
             with(good(), |record| record.price = Micros(101)),

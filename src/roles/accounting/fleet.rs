@@ -94,7 +94,7 @@ impl Fleet {
     }
 
     /// Whether leases may be given to that run, when it is another word than it was told last.
-    pub(super) fn to_tell(&mut self, server_id: ServerId, boot_id: BootId) -> Option<Result<(), Refusal>> {
+    pub(super) fn news_for(&mut self, server_id: ServerId, boot_id: BootId) -> Option<Result<(), Refusal>> {
         let standing = self.standing(server_id, boot_id);
         let seen = self.seen.get_mut(&server_id).filter(|seen| seen.boot_id == boot_id);
         match seen {

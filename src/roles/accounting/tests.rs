@@ -150,3 +150,28 @@ fn a_lease_of_an_earlier_boot_is_counted_and_never_handed_out() {
     let after = (sim.servers[0].server_id, sim.servers[0].boot_id);
     assert!(!sim.handed.is_empty() && sim.handed.values().all(|run| *run == after));
 }
+
+#[test]
+fn an_advertiser_archived_with_ads_in_the_air_pays_for_them_and_gets_no_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::new(dir.path(), 12);
+    for _ in 0..40 {
+        sim.pass(5_000);
+    }
+    let granted = |sim: &Sim| sim.events().iter().filter(|event| matches!(event, Event::LeaseGranted(_))).count();
+    let spent = |sim: &Sim| {
+        let account = sim.machine.book().accounts.values().next().expect("one account");
+        account.balance(crate::accounting::LevelId::Advertiser(account.advertiser_id)).settled
+    };
+    let crate::catalog::Entity::Advertiser(advertiser) = super::sim::advertiser(None) else { panic!("an advertiser") };
+    let archived = crate::model::Advertiser { status: crate::model::Status::Archived, ..advertiser };
+    sim.change(crate::catalog::Entity::Advertiser(archived));
+    // What was proposed before the change may still come back from the log.
+    sim.pass(1_000);
+    let (granted_before, spent_before) = (granted(&sim), spent(&sim));
+    for _ in 0..100 {
+        sim.pass(5_000);
+    }
+    assert_eq!(granted(&sim), granted_before, "no lease for an archived advertiser");
+    assert!(spent(&sim) > spent_before, "what was in the air is heard and billed");
+}

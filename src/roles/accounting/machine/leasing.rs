@@ -111,7 +111,7 @@ impl AccountingMachine {
         if let Err(refusal) = is_current {
             effects.refused.push(refusal);
         }
-        if let Some(standing) = self.fleet.to_tell(server_id, boot_id) {
+        if let Some(standing) = self.fleet.news_for(server_id, boot_id) {
             let message = |body| Message { server_id, boot_id, body };
             effects.messages.push(message(MessageBody::Standing(standing)));
             if standing.is_ok() {
