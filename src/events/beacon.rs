@@ -1,6 +1,6 @@
 //! What a player told of one ad.
 
-use crate::impressions::{AdTimes, TruncatedIp};
+use crate::impressions::{AdTimes, TruncatedIp, is_too_soon, least_played_ms};
 use crate::model::{
     AdvertiserId, AppKey, BeaconEvent, CampaignId, CreativeId, DecisionId, ImpressionId, InvalidTraffic, LineItemId,
     Micros, NetworkId, PlacementKey, Platform, PriceModel, Pseudonym, Tier, WallMs,
@@ -101,5 +101,75 @@ impl BeaconRecord {
             duration_ms: self.duration_ms,
             impression_at_start: self.impression_at_start,
         }
+    }
+    /// Whether it was received after the ad could be billed.
+    #[must_use]
+    pub fn is_late(&self, received_at: WallMs) -> bool {
+        received_at > self.billable_until
+    }
+
+    /// Whether it was received sooner than the ad can have played so far.
+    #[must_use]
+    pub fn is_too_soon(&self, received_at: WallMs) -> bool {
+        is_too_soon(self.event, &self.times(), received_at)
+    }
+
+    /// Whether the player itself says that less was played than the event needs. A player that does not say is believed.
+    #[must_use]
+    pub fn is_not_played(&self) -> bool {
+        self.played_ms.is_some_and(|played_ms| played_ms < least_played_ms(self.event, &self.times()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::samples::paid_beacon;
+
+    fn beacon(event: BeaconEvent, played_ms: Option<u32>) -> BeaconRecord {
+        BeaconRecord { event, played_ms, ..paid_beacon() }
+    }
+
+    #[test]
+    fn a_record_tells_whether_it_can_be_true() {
+        let check = |event, after_ms, too_soon| {
+            let beacon = beacon(event, None);
+            assert_eq!(beacon.is_too_soon(beacon.decided_at.plus_ms(after_ms)), too_soon, "{event:?} after {after_ms}");
+        };
+        // An ad of 30 seconds, and clocks up to two seconds apart.
+        check(BeaconEvent::Impression, -1, true);
+        check(BeaconEvent::Impression, 0, false);
+        check(BeaconEvent::Complete, 24_999, true);
+        check(BeaconEvent::Complete, 25_000, false);
+        check(BeaconEvent::Click, 0, false);
+        check(BeaconEvent::Void, 0, false);
+    }
+
+    #[test]
+    fn a_player_that_says_how_far_it_came_is_held_to_it() {
+        let check = |event, played_ms, not_played| {
+            assert_eq!(beacon(event, played_ms).is_not_played(), not_played, "{event:?} at {played_ms:?}");
+        };
+        check(BeaconEvent::Impression, Some(1_999), true);
+        check(BeaconEvent::Impression, Some(2_000), false);
+        check(BeaconEvent::Impression, None, false);
+        check(BeaconEvent::FirstQuartile, Some(6_749), true);
+        check(BeaconEvent::FirstQuartile, Some(6_750), false);
+        check(BeaconEvent::Complete, Some(26_999), true);
+        check(BeaconEvent::Complete, Some(27_000), false);
+        for event in [BeaconEvent::Start, BeaconEvent::Click, BeaconEvent::Skip, BeaconEvent::Void, BeaconEvent::Error]
+        {
+            check(event, Some(0), false);
+        }
+        let at_start = BeaconRecord { impression_at_start: true, ..beacon(BeaconEvent::Impression, Some(0)) };
+        assert!(!at_start.is_not_played());
+        let short = BeaconRecord { duration_ms: 1_500, ..beacon(BeaconEvent::Impression, Some(1_500)) };
+        assert!(!short.is_not_played());
+    }
+
+    #[test]
+    fn a_record_is_late_after_its_last_moment() {
+        let beacon = paid_beacon();
+        assert!(!beacon.is_late(beacon.billable_until) && beacon.is_late(beacon.billable_until.plus_ms(1)));
     }
 }

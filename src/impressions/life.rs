@@ -53,15 +53,27 @@ impl Timing {
     }
 }
 
+/// Whether an event can have happened when the player says: not before its ad was decided, not after it was told. It is kept as the time of the
+/// event, for whoever reads reports; nothing is billed by it.
+#[must_use]
+pub const fn is_plausible(occurred_at: WallMs, decided_at: WallMs, received_at: WallMs) -> bool {
+    occurred_at.0 >= decided_at.plus_ms(-CLOCK_TOLERANCE_MS).0 && occurred_at.0 <= received_at.0
+}
+
 /// What the time of receipt tells of the event.
 #[must_use]
 pub fn timing(event: BeaconEvent, ad: &AdTimes, received_at: WallMs) -> Timing {
     if received_at > ad.billable_until {
         return Timing::Late;
     }
+    if is_too_soon(event, ad, received_at) { Timing::TooSoon } else { Timing::InTime }
+}
+
+/// Whether the event was received sooner than its ad can have played so far, however the clocks of two servers differ.
+#[must_use]
+pub fn is_too_soon(event: BeaconEvent, ad: &AdTimes, received_at: WallMs) -> bool {
     let least = i64::from(least_played_ms(event, ad));
-    let since_decision = received_at.since(ad.decided_at);
-    if since_decision.saturating_add(CLOCK_TOLERANCE_MS) < least { Timing::TooSoon } else { Timing::InTime }
+    received_at.since(ad.decided_at).saturating_add(CLOCK_TOLERANCE_MS) < least
 }
 
 /// Milliseconds of an ad that must have played for the event to be true; never more than its length. As the ad can't start before it was
@@ -115,6 +127,14 @@ mod tests {
         check(BeaconEvent::Impression, AD, 3_610_000, Timing::InTime);
         check(BeaconEvent::Impression, AD, 3_610_001, Timing::Late);
         check(BeaconEvent::Void, AD, 10_000, Timing::InTime);
+    }
+
+    #[test]
+    fn a_players_time_is_between_decision_and_receipt() {
+        let (decided_at, received_at) = (WallMs(10_000), WallMs(50_000));
+        for (occurred_at, plausible) in [(7_999, false), (8_000, true), (50_000, true), (50_001, false)] {
+            assert_eq!(is_plausible(WallMs(occurred_at), decided_at, received_at), plausible, "{occurred_at}");
+        }
     }
 
     #[test]
