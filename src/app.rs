@@ -5,6 +5,7 @@
 //! log, this server closed in the register → journals closed. Each part's thread is joined; none outlives [`Running::stop`].
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,17 +19,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::accounting::{CLOCK_TOLERANCE_MS, SETTLE_MARGIN_MS};
 use crate::catalog::{CatalogPublisher, CatalogWriter, Entity};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, InvalidTrafficConfig};
 use crate::decision::Spending;
 use crate::entropy::Entropy;
 use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
 use crate::http::admin::Admin;
 use crate::http::campaigns::CampaignApi;
+use crate::http::client::Senders;
 use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::http::servers::ServersApi;
 use crate::impressions::ListenerSecret;
+use crate::impressions::invalid::{ActivityRules, AddressRanges, ListError, RobotList, SenderRules};
 use crate::journal::{FaultDisk, FaultPoint, Faults, Identity, RealDisk, SharedDisk};
 use crate::model::{BootId, ServerId, Status};
 use crate::roles::accounting::{self, AccountingHandle, Feed, MachineSettings, ShellSettings};
@@ -46,6 +49,8 @@ use crate::tokens::{TokenKey, TokenKeys};
 
 /// Samples that may wait to be evaluated; beyond it they are dropped and counted.
 const SAMPLES_WAITING: usize = 256;
+/// Largest file of a list of invalid traffic, in bytes: a million networks take some 20 MB.
+const LIST_BYTES_MAX: u64 = 64 << 20;
 /// Virtual time between two reports to accounting.
 const REPORT_EVERY_MS: u64 = 1_000;
 /// Shortest real time between two reports, however fast the clock runs.
@@ -154,7 +159,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         decision_ids: DecisionIds::new(entropy.bytes()),
         sampler: Sampler::new(one_in, samples, metrics.clone()),
     };
-    let player = player(config, &identity, boot_id, spending, surroundings, campaigns.clone(), address);
+    let player = player(config, &identity, boot_id, spending, surroundings, campaigns.clone(), address)?;
     let health = Health::new(log.clone(), accounting.watch(), Arc::clone(&leases), Arc::clone(&lights));
     let parts = server::Parts {
         player,
@@ -234,15 +239,21 @@ fn player(
     surroundings: Surroundings,
     campaigns: CampaignHandle,
     address: SocketAddr,
-) -> Player {
+) -> anyhow::Result<Player> {
+    let sender_rules = Arc::new(sender_rules(&config.invalid_traffic)?);
     let keys = token_keys(identity);
     let (log, listeners) = (surroundings.log.clone(), surroundings.listeners.clone());
     let heard = Arc::clone(&surroundings.heard);
     let (clock, metrics) = (surroundings.clock.clone(), surroundings.metrics.clone());
     let ack_timeout = Duration::from_millis(config.journal.ack_timeout_ms);
-    let beacon_role = BeaconRole::new(keys.clone(), identity.server_id, boot_id);
+    let activity = ActivityRules::new(config.invalid_traffic.activity);
+    let beacon_role = BeaconRole::new(keys.clone(), identity.server_id, boot_id, Arc::clone(&sender_rules), activity);
+    let catalog = Arc::clone(&surroundings.catalog);
     let decision_role = DecisionRole::new(spending, keys, identity.server_id, boot_id);
-    Player {
+    Ok(Player {
+        senders: Senders::new(config.server.trusted_proxies.clone(), metrics.clone()),
+        sender_rules,
+        catalog,
         decisions: DecisionShell::new(decision_role, surroundings),
         beacons: BeaconShell::new(
             beacon_role,
@@ -259,7 +270,29 @@ fn player(
         clock,
         metrics,
         public_url: config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
-    }
+    })
+}
+
+/// The lists of invalid traffic, read from their files.
+fn sender_rules(config: &InvalidTrafficConfig) -> anyhow::Result<SenderRules> {
+    let robots = read_list("invalid_traffic.robots_file", config.robots_file.as_deref(), RobotList::parse)?;
+    let data_centres =
+        read_list("invalid_traffic.data_centres_file", config.data_centres_file.as_deref(), AddressRanges::parse)?;
+    Ok(SenderRules { robots, data_centres })
+}
+
+/// A list from its file; the default where there is none.
+fn read_list<T: Default>(
+    setting: &str,
+    path: Option<&Path>,
+    parse: impl Fn(&str) -> Result<T, ListError>,
+) -> anyhow::Result<T> {
+    let Some(path) = path else { return Ok(T::default()) };
+    let named = || format!("{} ({setting})", path.display());
+    let size = std::fs::metadata(path).with_context(|| format!("reading {}", named()))?.len();
+    anyhow::ensure!(size <= LIST_BYTES_MAX, "{}: {size} bytes, at most {LIST_BYTES_MAX} are read", named());
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", named()))?;
+    parse(&text).with_context(named)
 }
 
 fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> MachineSettings {

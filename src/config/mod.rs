@@ -15,6 +15,8 @@ use raw::RawConfig;
 pub use raw::{Problem, Sources};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
 
+use crate::impressions::invalid::{ActivityLimits, AddressRange, AddressRanges};
+
 /// A valid configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -28,6 +30,8 @@ pub struct Config {
     pub decision: DecisionConfig,
     /// The money.
     pub accounting: AccountingConfig,
+    /// Invalid traffic.
+    pub invalid_traffic: InvalidTrafficConfig,
     /// Hours after which the key that seals tokens is replaced.
     pub tokens_rotate_hours: u32,
     /// Most time for requests in flight to end at shutdown.
@@ -49,6 +53,8 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// Largest request body.
     pub max_body_bytes: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: AddressRanges,
     /// Time for a client to send its request's head.
     pub request_timeout_ms: u64,
 }
@@ -84,6 +90,17 @@ pub struct AccountingConfig {
     pub commit_interval_ms: u64,
     /// Need that a lease covers.
     pub lease_seconds: u64,
+}
+
+/// The rules of invalid traffic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvalidTrafficConfig {
+    /// Known robots beside the built-in ones.
+    pub robots_file: Option<PathBuf>,
+    /// Networks in which nobody listens.
+    pub data_centres_file: Option<PathBuf>,
+    /// How much of one listener or address is too much.
+    pub activity: ActivityLimits,
 }
 
 /// Logging.
@@ -160,6 +177,7 @@ impl Config {
                 workers: raw.number_usize("server.workers"),
                 public_url: raw.parsed("server.public_url", public_url),
                 max_body_bytes: raw.number_usize("server.max_body_bytes"),
+                trusted_proxies: raw.parsed("server.trusted_proxies", proxies),
                 request_timeout_ms: raw.number("server.request_timeout_ms"),
             },
             data_dir: raw.path("data.dir"),
@@ -183,6 +201,16 @@ impl Config {
             accounting: AccountingConfig {
                 commit_interval_ms: raw.number("accounting.commit_interval_ms"),
                 lease_seconds: raw.number("accounting.lease_seconds"),
+            },
+            invalid_traffic: InvalidTrafficConfig {
+                robots_file: raw.parsed("invalid_traffic.robots_file", optional_path),
+                data_centres_file: raw.parsed("invalid_traffic.data_centres_file", optional_path),
+                activity: ActivityLimits {
+                    listener_hour: raw.number_usize("invalid_traffic.listener_hour_max"),
+                    listener_burst: raw.number_usize("invalid_traffic.listener_burst_max"),
+                    address_hour: raw.number_usize("invalid_traffic.address_hour_max"),
+                    remembered: raw.number_usize("invalid_traffic.remembered_impressions"),
+                },
             },
             tokens_rotate_hours: raw.number_u32("tokens.rotate_hours"),
             shutdown_drain_ms: raw.number("shutdown.drain_ms"),
@@ -224,6 +252,17 @@ fn public_url(text: &str) -> Result<Option<String>, String> {
         }
         _ => Err("expected a URL such as https://ads.example.com, without path or query".to_owned()),
     }
+}
+
+fn proxies(text: &str) -> Result<AddressRanges, String> {
+    let networks = text.split(',').map(str::trim).filter(|network| !network.is_empty());
+    let networks: Result<Vec<AddressRange>, _> = networks.map(str::parse).collect();
+    networks.map(AddressRanges::of).map_err(|error| error.to_string())
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "every text is a path; the other readers of settings can refuse")]
+fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 fn log_level(text: &str) -> Result<String, String> {
@@ -360,6 +399,7 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             ("server.listen", "localhost"), ("server.listen", "127.0.0.1"), ("server.public_url", "ads.example.com"),
+            ("server.trusted_proxies", "10.0.0.1/8"), ("server.trusted_proxies", "proxy.example"),
             ("server.public_url", "https://ads.example.com/path"), ("server.workers", "-1"), ("server.workers", "1.5"),
             ("journal.fault", "append"), ("journal.fault", "append:0"), ("journal.fault", "fsync:1"), ("data.dir", ""),
             ("log.level", "loud=very"), ("log.level", ""), ("clock.acceleration", "0"), ("server", "3"), ("serverlisten", "x"),

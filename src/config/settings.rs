@@ -103,6 +103,9 @@ pub const SETTINGS: &[Setting] = &[
         "What players see: the beginning of tracking and click URLs. Empty: http:// and the address listened on."),
     number("server.max_body_bytes", 256 * KIB, (4 * KIB, 16 * MIB), "bytes",
         "Largest request body. A larger one is answered 413 before it is read. A line item with 50,000 audience ids takes about 1.5 MB."),
+    setting("server.trusted_proxies", Kind::Text { default: "", form: "addresses and networks with commas between them, such as 10.0.0.0/8, 2001:db8::/32, or nothing" },
+        "Proxies whose X-Forwarded-For header is believed: the sender of a request is the rightmost entry that is none of them. \
+        Empty: the header is not looked at, and behind a proxy every request seems to come from it."),
     number("server.request_timeout_ms", 5_000, (100, 60_000), "ms",
         "Time in which a client must have sent its request's head; slower ones are dropped."),
 
@@ -137,6 +140,23 @@ pub const SETTINGS: &[Setting] = &[
         "How often balances, ledger and position are committed. Longer: fewer writes, later reports."),
     number("accounting.lease_seconds", 900, (5, 3_600), "s",
         "How much need a lease of budget covers. Longer bridges a longer outage of accounting; shorter spreads the end of a budget better."),
+
+    setting("invalid_traffic.robots_file", Kind::Text { default: "", form: "a path, or nothing" },
+        "File of known robots, added to the short built-in list: a word of the user agent a line, in any case; ! before it makes it an exception; \
+        # begins a comment. Read when the server starts. What a robot reports is kept and not billed; it is given no paid ads."),
+    setting("invalid_traffic.data_centres_file", Kind::Text { default: "", form: "a path, or nothing" },
+        "File of networks in which nobody listens: one a line, such as 192.0.2.0/24 or 2001:db8::/32; # begins a comment. Read when the server \
+        starts. What is sent from there is kept and not billed, and given no paid ads. Servers that ask for players do not belong in it."),
+    number("invalid_traffic.listener_hour_max", 60, (0, 10_000), "impressions",
+        "Most impressions of one listener decided within an hour; those beyond are kept and not billed (impossible_activity). 0 for no limit."),
+    number("invalid_traffic.listener_burst_max", 30, (0, 10_000), "impressions",
+        "Most impressions of one listener decided within ten minutes; those beyond are kept and not billed (listener_rate). 0 for no limit."),
+    number("invalid_traffic.address_hour_max", 3_000, (0, 100_000), "impressions",
+        "Most impressions decided within an hour that one IPv4 address, or one /64 of IPv6, reports; those beyond are kept and not billed \
+        (address_rate). Private addresses are not limited. 0 for no limit."),
+    number("invalid_traffic.remembered_impressions", 500_000, (10_000, 50_000_000), "impressions",
+        "Impressions that each of these three limits remembers, about 50 bytes each. Beyond it the listeners and addresses that were not heard of \
+        for longest are forgotten, and start anew."),
 
     number("tokens.rotate_hours", 24, (1, 720), "h",
         "Age at which the key that seals tokens is replaced; looked at when the server starts. The one before stays valid for opening."),

@@ -397,7 +397,7 @@ fn campaign() -> Campaign {
     }
 }
 
-fn creative() -> Creative {
+pub(crate) fn creative() -> Creative {
     Creative {
         id: CreativeId::from_u128(ID + 5),
         advertiser_id: AdvertiserId::from_u128(ID + 2),

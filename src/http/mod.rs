@@ -1,14 +1,12 @@
 //! HTTP: wire structs and their conversion to the domain. No decisions are made here.
 
-use actix_web::HttpRequest;
 use utoipa::OpenApi;
-
-use crate::impressions::TruncatedIp;
 
 pub mod admin;
 pub mod auth;
 pub mod beacon;
 pub mod campaigns;
+pub mod client;
 pub mod player;
 pub mod problem;
 pub mod reports;
@@ -23,6 +21,8 @@ pub mod servers;
         player::delete_listener,
         beacon::get_beacon,
         beacon::post_beacon,
+        beacon::post_batch,
+        beacon::get_click,
         reports::get_report,
         servers::list_servers,
         admin::healthz,
@@ -43,9 +43,4 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut description = campaigns::openapi();
     description.merge(Others::openapi());
     description
-}
-
-/// The network that the request comes from; none where the connection is already gone.
-fn network_of(request: &HttpRequest) -> Option<TruncatedIp> {
-    request.peer_addr().map(|address| TruncatedIp::of(address.ip()))
 }

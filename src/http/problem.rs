@@ -95,6 +95,13 @@ impl Problem {
     }
 }
 
+/// A body that could not be read whole: 413 where it is too large.
+pub(super) fn unread(error: &actix_web::Error) -> Problem {
+    let status = error.as_response_error().status_code();
+    let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "unreadable_body" };
+    Problem::new(status, code, error.to_string())
+}
+
 impl FieldError {
     /// A field that is wrong.
     #[must_use]

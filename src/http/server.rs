@@ -112,9 +112,10 @@ async fn around(
 
 /// The route as a word of the program: what a client put into its path is no label.
 fn route_word(request: &HttpRequest) -> &'static str {
-    const ROUTES: [(&str, &str); 9] = [
+    const ROUTES: [(&str, &str); 10] = [
         ("/v1/ad-breaks", "ad_breaks"),
         ("/v1/t/", "beacons"),
+        ("/v1/c/", "clicks"),
         ("/v1/listeners", "listeners"),
         ("/v1/reports", "reports"),
         ("/v1/servers", "servers"),
@@ -124,6 +125,9 @@ fn route_word(request: &HttpRequest) -> &'static str {
         ("/v1/", "campaigns"),
     ];
     let path = request.path();
+    if path == "/v1/t" {
+        return "batches";
+    }
     ROUTES.iter().find(|(start, _)| path.starts_with(start)).map_or("other", |(_, word)| word)
 }
 
@@ -133,12 +137,15 @@ fn status_word(status: StatusCode) -> &'static str {
         200 => "200",
         201 => "201",
         204 => "204",
+        207 => "207",
+        302 => "302",
         304 => "304",
         400 => "400",
         401 => "401",
         403 => "403",
         404 => "404",
         409 => "409",
+        410 => "410",
         412 => "412",
         413 => "413",
         422 => "422",

@@ -36,7 +36,7 @@ impl<'s> Operator<'s> {
     }
 
     /// Creates an entity and answers with its id.
-    fn create(&self, target: &str, body: &Value) -> String {
+    pub(crate) fn create(&self, target: &str, body: &Value) -> String {
         let answer = self.call("POST", target, body);
         assert_eq!(answer.status, 201, "POST {target}: {}", answer.body);
         answer.json()["id"].as_str().expect("an id").to_owned()
@@ -75,7 +75,7 @@ impl<'s> Operator<'s> {
     }
 
     /// Asks for breaks, each a new request of a new session, until one has an ad.
-    fn hear_one(&self) -> Value {
+    pub(crate) fn hear_one(&self) -> Value {
         let mut heard = None;
         let mut request = 0;
         wait_until("a break has an ad", || {
@@ -95,6 +95,33 @@ impl<'s> Operator<'s> {
             heard.is_some()
         });
         heard.expect("waited for it")
+    }
+
+    /// The one ad of a break of a new session.
+    pub(crate) fn hear(&self, name: &str) -> Value {
+        let mut heard = None;
+        let mut request = 0;
+        wait_until("a break has an ad", || {
+            request += 1;
+            let body = json!({
+                "request_id": format!("{name}-{request}"),
+                "listener": {"session_id": format!("{name}-{request}")},
+                "break": {"placement": "music", "max_duration_ms": 60_000, "max_ads": 1},
+            });
+            let answer = self.call("POST", "/v1/ad-breaks", &body);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            heard = answer.json()["ads"].get(0).cloned();
+            heard.is_some()
+        });
+        heard.expect("waited for it")
+    }
+
+    /// Archives an entity, as it is now.
+    pub(crate) fn archive(&self, target: &str) -> Answer {
+        let read = self.call("GET", target, &Value::Null);
+        let etag = read.header("etag").expect("an ETag");
+        let headers = [("Authorization", self.authorization.as_str()), ("If-Match", etag)];
+        self.server.request("DELETE", target, &headers, b"")
     }
 
     pub(crate) fn beacon(&self, ad: &Value, event: &str) -> u16 {

@@ -1,10 +1,12 @@
 //! Integration tests: one binary, so that there is one link.
 
 mod bad_input;
+mod beacons;
 mod canaries;
 mod command_line;
 mod first_ad;
 mod harness;
+mod invalid_traffic;
 mod kill;
 mod layers;
 mod orphan;

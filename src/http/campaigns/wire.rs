@@ -343,7 +343,8 @@ pub struct CreativeDocument {
     pub explicit: bool,
     /// The same sound in different encodings; 1 to 16.
     pub renditions: Vec<RenditionBody>,
-    /// Where a click leads; https.
+    /// Where a click leads; https. Behind the host it may hold the macros `[CLICKID]`, `[TIMESTAMP]`, `[CACHEBUSTING]`, `[ADVERTISERID]`,
+    /// `[CAMPAIGNID]`, `[LINEITEMID]`, `[CREATIVEID]`, `[PLACEMENT]` and `[COUNTRY]`; their values are percent-encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub click_url: Option<String>,
     /// Images shown along. Not supported yet: leave it empty.

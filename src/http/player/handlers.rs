@@ -1,5 +1,7 @@
 //! `POST /v1/ad-breaks` and `DELETE /v1/listeners/{id}`.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -7,10 +9,13 @@ use super::convert::{self, Asker};
 use super::parse::{self, ParseError};
 use super::render::{self, Audience};
 use super::wire::{AdBreakAnswer, AdBreakRequestBody, WarningBody};
+use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
-use crate::http::problem::{FieldError, Problem};
-use crate::http::{auth, network_of};
-use crate::impressions::{ListenerSecret, ListenerSubject};
+use crate::http::auth;
+use crate::http::client::Senders;
+use crate::http::problem::{FieldError, Problem, unread};
+use crate::impressions::invalid::SenderRules;
+use crate::impressions::{ListenerSecret, ListenerSubject, TruncatedIp};
 use crate::model::{Actor, AppKey, Role};
 use crate::roles::beacon::BeaconShell;
 use crate::roles::campaign::CampaignHandle;
@@ -25,6 +30,12 @@ pub struct Player {
     pub decisions: DecisionShell,
     /// Hears beacons.
     pub beacons: BeaconShell,
+    /// Tells who sent a request.
+    pub senders: Senders,
+    /// Tells which senders are no listeners.
+    pub sender_rules: Arc<SenderRules>,
+    /// Where clicks lead.
+    pub catalog: Arc<CatalogPublisher>,
     /// The listeners, to forget one.
     pub listeners: ListenerAccess,
     /// Makes keys of raw listener ids.
@@ -80,7 +91,8 @@ pub(crate) async fn post_ad_break(
         .map_err(|error| Problem::invalid(vec![field_error(error.path, error.code, &error.message)]))?;
     count_warnings(&player.metrics, &warnings);
     let sees_prices = actor.role == Role::Operator;
-    let origin = if sees_prices { Origin::Operator } else { Origin::Player(network_of(&http)) };
+    let sender = player.senders.sender(&http);
+    let origin = if sees_prices { Origin::Operator } else { Origin::Player(sender.address.map(TruncatedIp::of)) };
     let (request_id, formats) = (request.request_id.clone(), request.spec.formats.clone());
     let render = |answered: &AnsweredBreak| {
         let public_url = player.public_url.as_str();
@@ -88,7 +100,8 @@ pub(crate) async fn post_ad_break(
         let answer = render::answer(answered, audience, warnings.clone());
         serde_json::to_vec(&answer).expect("an answer is a plain JSON value")
     };
-    let answer = player.decisions.answer(request, Asking { explain, trace_id: None, origin }, &render).await;
+    let asking = Asking { explain, trace_id: None, origin, invalid: player.sender_rules.judge(sender) };
+    let answer = player.decisions.answer(request, asking, &render).await;
     Ok(HttpResponse::Ok().content_type("application/json").body(answer))
 }
 
@@ -149,13 +162,6 @@ fn app_of(actor: &Actor) -> AppKey {
         Role::App(app) => app.clone(),
         Role::Operator | Role::Advertiser(_) | Role::Viewer => AppKey::new("operator").expect("a plain word is a key"),
     }
-}
-
-/// A body that could not be read whole.
-fn unread(error: &actix_web::Error) -> Problem {
-    let status = error.as_response_error().status_code();
-    let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "unreadable_body" };
-    Problem::new(status, code, error.to_string())
 }
 
 fn not_parsed(error: ParseError) -> Problem {

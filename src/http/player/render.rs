@@ -81,7 +81,7 @@ fn ad_body(slot: u8, ad: &AnsweredAd, audience: Audience<'_>) -> AdBody {
         tier: tier_name(ad.chosen.tier).to_owned(),
         duration_ms: ad.chosen.duration_ms,
         renditions: renditions(&ad.creative, audience.formats),
-        click_url: ad.creative.click_url.clone(),
+        click_url: ad.creative.click_url.is_some().then(|| format!("{}/v1/c/{}", audience.public_url, ad.token)),
         tracking_url: format!("{}/v1/t/{{event}}/{}", audience.public_url, ad.token),
         trackers: ad
             .line_item

@@ -290,7 +290,7 @@ pub struct AdBody {
     pub duration_ms: u32,
     /// The sound, in the encodings that the player can play.
     pub renditions: Vec<RenditionBody>,
-    /// Where a click leads.
+    /// Where a click leads: to Segue, which records it and sends the listener on to the creative's click URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub click_url: Option<String>,
     /// Segue's own beacons: put an event's name for `{event}` and call the URL.

@@ -1,16 +1,26 @@
 //! The beacon role: turns what a player reports into one complete record.
 //!
-//! It checks what token and clock can tell: the seal, whether the event can happen to this ad, and whether it comes in time. Order and minimum
-//! play time are judged by accounting, which sees all of an impression's life. A beacon that comes too late is recorded all the same, and
-//! accounting says why it is not billed.
+//! It checks what the token can tell, and classifies invalid traffic by its sender and by how much of one listener or address there is. Order and
+//! minimum play time are judged by accounting, which sees all of an impression's life. A beacon that is invalid or comes too late is
+//! recorded all the same, and accounting says why it is not billed.
 
+mod click;
 mod shell;
+#[cfg(test)]
+mod tests;
 
-pub use shell::{BeaconFailure, BeaconShell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use click::{CLICK_MACROS, DESTINATION_BYTES_MAX, NoDestination, destination, is_click_url};
+pub use shell::{BeaconFailure, BeaconShell, Heard};
 
 use crate::events::{BeaconRecord, Envelope, Event, TraceId};
-use crate::impressions::{DrawTimes, TruncatedIp};
-use crate::model::{BeaconEvent, BootId, Exposure, ExposureState, ImpressionId, ListenerKey, Now, ServerId};
+use crate::impressions::invalid::{Activity, ActivityRules, Sender, SenderRules, is_activity};
+use crate::impressions::{DrawTimes, TruncatedIp, is_plausible};
+use crate::model::{
+    BeaconEvent, BootId, Exposure, ExposureState, ImpressionId, InvalidTraffic, ListenerKey, Now, ServerId, WallMs,
+};
 use crate::roles::heard::Asker;
 use crate::tokens::{Claims, TokenError, TokenKeys};
 
@@ -23,8 +33,10 @@ pub struct Beacon<'a> {
     pub token: &'a str,
     /// How far into the ad the player was, in milliseconds.
     pub played_ms: Option<u32>,
-    /// Where it came from.
-    pub truncated_ip: Option<TruncatedIp>,
+    /// When it happened, as the player says; kept where it is plausible. What is billed is judged by the receipt.
+    pub occurred_at: Option<WallMs>,
+    /// Who sent it. Of the address only what is cut is kept (INV-20).
+    pub sender: Sender<'a>,
     /// The request's trace.
     pub trace_id: Option<TraceId>,
 }
@@ -43,8 +55,6 @@ pub enum BeaconRefusal {
 /// What a beacon leads to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Accepted {
-    /// What happened.
-    pub event: BeaconEvent,
     /// The record; money is durable before the player is answered.
     pub envelope: Envelope,
     /// What it means for the listener's caps.
@@ -60,6 +70,17 @@ pub struct HeardDraw {
     pub asker: Asker,
     /// Its times.
     pub times: DrawTimes,
+}
+
+impl Accepted {
+    /// The beacon's record.
+    #[must_use]
+    pub fn record(&self) -> &BeaconRecord {
+        let Event::Beacon(record) = &self.envelope.body else {
+            unreachable!("the beacon role makes records of beacons")
+        };
+        record
+    }
 }
 
 /// What a beacon means for the listener's caps.
@@ -82,19 +103,30 @@ pub enum ExposureChangeKind {
     Dropped,
 }
 
-/// The beacon role's state: who it is, and the keys that open tokens.
-#[derive(Clone, Debug)]
+/// The beacon role's state: who it is, the keys that open tokens, and the rules of invalid traffic.
+#[derive(Debug)]
 pub struct BeaconRole {
     keys: TokenKeys,
     server_id: ServerId,
     boot_id: BootId,
+    senders: Arc<SenderRules>,
+    /// Beacons come on every worker thread. The lock is held for a few look-ups in memory, and only for beacons that count.
+    activity: Mutex<ActivityRules>,
+    /// What the rules had forgotten when they were last asked. Only shown, so that no order with other memory is needed (`Relaxed`).
+    forgotten: AtomicU64,
 }
 
 impl BeaconRole {
     /// A role of that server and boot.
     #[must_use]
-    pub const fn new(keys: TokenKeys, server_id: ServerId, boot_id: BootId) -> Self {
-        Self { keys, server_id, boot_id }
+    pub const fn new(
+        keys: TokenKeys,
+        server_id: ServerId,
+        boot_id: BootId,
+        senders: Arc<SenderRules>,
+        activity: ActivityRules,
+    ) -> Self {
+        Self { keys, server_id, boot_id, senders, activity: Mutex::new(activity), forgotten: AtomicU64::new(0) }
     }
 
     /// The record that a beacon makes.
@@ -108,19 +140,51 @@ impl BeaconRole {
         let exposure = exposure_change(event, claims.impression_at_start)
             .filter(|_| !claims.preview)
             .map(|kind| ExposureChange { listener_key: claims.listener_key, exposure: exposure_of(&claims), kind });
-        let is_heard = exposure.is_some_and(|change| change.kind == ExposureChangeKind::Heard);
+        let invalid = self.judge(event, &claims, beacon.sender);
+        // What a robot says it heard was heard by nobody.
+        let is_heard = invalid.is_none() && exposure.is_some_and(|change| change.kind == ExposureChangeKind::Heard);
         let draw = if is_heard { draw_of(&claims) } else { None };
-        let body = Event::Beacon(Box::new(BeaconRecord::of(event, claims, beacon.played_ms, beacon.truncated_ip)));
+        let truncated_ip = beacon.sender.address.map(TruncatedIp::of);
+        let occurred_at = beacon.occurred_at.filter(|at| is_plausible(*at, claims.decided_at, now.wall));
+        let record = BeaconRecord { invalid, ..BeaconRecord::of(event, claims, beacon.played_ms, truncated_ip) };
+        let body = Event::Beacon(Box::new(record));
         let envelope = Envelope {
             event_id: body.id(),
-            occurred_at: now.wall,
+            occurred_at: occurred_at.unwrap_or(now.wall),
             received_at: now.wall,
             server_id: self.server_id,
             boot_id: self.boot_id,
             trace_id: beacon.trace_id,
             body,
         };
-        Ok(Accepted { event, envelope, exposure, draw })
+        Ok(Accepted { envelope, exposure, draw })
+    }
+
+    /// Why the beacon is invalid traffic, by the first rule that says so.
+    fn judge(&self, event: BeaconEvent, claims: &Claims, sender: Sender<'_>) -> Option<InvalidTraffic> {
+        self.senders.judge(sender).or_else(|| {
+            // An operator who listens to previews all day is no robot, and nothing of it is billed.
+            if claims.preview || !is_activity(event, claims.impression_at_start) {
+                return None;
+            }
+            let activity = Activity {
+                listener_key: claims.listener_key,
+                impression_id: claims.impression_id,
+                decided_at: claims.decided_at,
+                address: sender.address,
+            };
+            // A panic in the rules would lose the history of the one key that they were looking at; the others still hold.
+            let mut rules = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+            let verdict = rules.judge(activity);
+            self.forgotten.store(rules.forgotten(), Ordering::Relaxed);
+            verdict
+        })
+    }
+
+    /// Listeners and addresses that the rules of activity had no room to remember, so far.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 }
 

@@ -167,7 +167,7 @@ pub struct Moment<'a> {
     pub explain: Explain,
     /// How far short of the full rules it falls before it begins.
     pub degradation: Degradation,
-    /// Whether paid ads may be decided: not while the money journal is nearly full.
+    /// Whether paid ads may be decided: not while the money journal is nearly full, nor for a sender that is no listener.
     pub paid: bool,
     /// Whose ads are heard too rarely for paid ones to be decided, if anybody's.
     pub limited: Option<RarelyHeard>,

@@ -17,7 +17,7 @@ use crate::event_log::EventLog;
 use crate::events::TraceId;
 use crate::impressions::{DrawTimes, RarelyHeard, TruncatedIp};
 use crate::journal::QuotaLevel;
-use crate::model::{AdBreakRequest, DecisionId, ListenerKey, ListenerState, Now, Pseudonym, Tier};
+use crate::model::{AdBreakRequest, DecisionId, InvalidTraffic, ListenerKey, ListenerState, Now, Pseudonym, Tier};
 use crate::roles::heard::{Asker, HeardWatch};
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
@@ -75,6 +75,8 @@ pub struct Asking {
     pub trace_id: Option<TraceId>,
     /// Who asks.
     pub origin: Origin,
+    /// Why its sender is no listener, if it is none.
+    pub invalid: Option<InvalidTraffic>,
 }
 
 /// Who asks.
@@ -169,11 +171,12 @@ impl DecisionShell {
         Self { role, at: surroundings }
     }
 
-    /// Answers one break. `render` makes the answer's bytes. Never fails: where the listener's state can't be had, the break is decided as for
-    /// somebody unknown, and the answer says so.
+    /// Answers one break. `render` makes the answer's bytes. A sender that is no listener is given no paid ads, and is no supply. Never fails:
+    /// where the listener's state can't be had, the break is decided as for somebody unknown, and the answer says so.
     pub async fn answer(&self, request: AdBreakRequest, asking: Asking, render: Render<'_>) -> Vec<u8> {
         let now = self.at.clock.now();
-        let asker = asker(&request, asking.origin);
+        // Who gets no paid ads anyway is not watched for hearing them.
+        let asker = asker(&request, asking.origin).filter(|_| asking.invalid.is_none());
         let limited = asker.as_ref().and_then(|asker| self.at.heard.limit(asker, now.wall));
         let decision_id = self.at.decision_ids.next(now);
         let asked = Asked { request: &request, now, decision_id, asking, limited, render };
@@ -190,6 +193,9 @@ impl DecisionShell {
         };
         if let (Some(asker), Effects::Answered(answered)) = (&asker, &effects) {
             self.at.heard.drawn(asker, &draws(answered, now));
+        }
+        if let Some(reason) = asking.invalid {
+            self.at.metrics.add_labelled(Metric::InvalidBreaks, &[reason.name()], 1);
         }
         self.carry_out(effects)
     }
@@ -260,8 +266,8 @@ impl DecisionShell {
     }
 
     fn step(&self, asked: Asked<'_>, state: &mut ListenerState, moment: Moment<'_>) -> Effects {
-        // No line item could have been served in a limited break: it is no supply.
-        if asked.limited.is_none() {
+        // No line item could have been served in a limited break, nor to a sender that is no listener: neither is supply.
+        if asked.limited.is_none() && asked.asking.invalid.is_none() {
             self.at.sampler.offer(asked.request, state, asked.now);
         }
         let watch = self.at.clock.stopwatch();
@@ -329,7 +335,7 @@ impl<'a> Asked<'a> {
             trace_id: self.asking.trace_id,
             explain: self.asking.explain,
             degradation,
-            paid,
+            paid: paid && self.asking.invalid.is_none(),
             limited: self.limited,
             asked_from: self.asking.origin.address(),
         }

@@ -2,6 +2,7 @@
 
 use super::{name, parent_advertiser};
 use crate::model::Creative;
+use crate::roles::beacon::is_click_url;
 use crate::roles::campaign::{Faults, View};
 
 /// Longest creative: ten minutes.
@@ -33,7 +34,15 @@ pub(super) fn check(view: View<'_>, creative: &Creative, faults: &mut Faults) {
         }
     }
     if let Some(click_url) = &creative.click_url {
+        let before = faults.as_slice().len();
         url("click_url", click_url, Loopback::Refused, faults);
+        if faults.as_slice().len() == before && !is_click_url(click_url) {
+            faults.add(
+                "click_url",
+                "malformed",
+                "a host name in ASCII (xn-- for others) or an address, and a port if any",
+            );
+        }
     }
 }
 
@@ -50,8 +59,8 @@ pub(super) fn url(path: &str, url: &str, loopback: Loopback, faults: &mut Faults
         faults.add(path, "too_long", format!("a URL has at most {URL_BYTES_MAX} bytes"));
         return;
     }
-    if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'"' || byte == b'<' || byte == b'>') {
-        faults.add(path, "malformed", "a URL has no white space, quotes or control characters");
+    if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f || matches!(byte, b'"' | b'<' | b'>' | b'\\')) {
+        faults.add(path, "malformed", "a URL has no white space, quotes, backslashes or control characters");
         return;
     }
     let (rest, secure) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
@@ -114,9 +123,18 @@ mod tests {
         for plain in ["http://cdn.example/a", "http://127.0.0.1.example/a", "http://10.0.0.1/"] {
             check_url(plain, Loopback::Allowed, Some("not_https"));
         }
-        for bad in
-            ["", "a", "ftp://a/b", "//a/b", "https://", "https:///a", "https://a b", "https://u:p@a/", "javascript:1"]
-        {
+        for bad in [
+            "",
+            "a",
+            "ftp://a/b",
+            "//a/b",
+            "https://",
+            "https:///a",
+            "https://a b",
+            "https://a\\@b/",
+            "https://u:p@a/",
+            "javascript:1",
+        ] {
             check_url(bad, Loopback::Allowed, Some("malformed"));
         }
         check_url(&format!("https://a/{}", "x".repeat(URL_BYTES_MAX)), Loopback::Allowed, Some("too_long"));

@@ -1,16 +1,24 @@
-//! Beacons: `GET|POST /v1/t/{event}/{token}`.
+//! Beacons: `GET|POST /v1/t/{event}/{token}`, many at once in `batch`, clicks that lead somewhere in `click`.
 //!
 //! The token is the right to report; no key is asked for. A beacon that was heard is answered 204, a second time too.
+
+mod batch;
+mod click;
+#[cfg(test)]
+mod fuzz;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::network_of;
+pub(super) use batch::__path_post_batch;
+pub use batch::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BatchAnswer, BatchEntryBody, BatchResult};
+pub(super) use click::__path_get_click;
+
 use super::player::Player;
 use super::problem::Problem;
-use crate::roles::beacon::{Beacon, BeaconFailure, BeaconRefusal};
+use crate::roles::beacon::{Beacon, BeaconFailure, BeaconRefusal, Heard};
 use crate::telemetry::Metric;
 use crate::tokens::TokenError;
 
@@ -24,9 +32,15 @@ pub struct BeaconQuery {
 
 /// Mounts the beacons.
 pub fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::resource("/v1/t/{event}/{token}").route(web::get().to(get_beacon)).route(web::post().to(post_beacon)),
-    );
+    let one = web::resource("/v1/t/{event}/{token}");
+    config
+        .service(one.route(web::get().to(get_beacon)).route(web::post().to(post_beacon)))
+        .service(
+            web::resource("/v1/t")
+                .app_data(web::PayloadConfig::new(BATCH_BYTES_MAX))
+                .route(web::post().to(batch::post_batch)),
+        )
+        .service(web::resource("/v1/c/{token}").route(web::get().to(click::get_click)));
 }
 
 /// Report what became of an ad.
@@ -55,7 +69,10 @@ pub(crate) async fn get_beacon(
     query: Option<web::Query<BeaconQuery>>,
     player: web::Data<Player>,
 ) -> Result<HttpResponse, Problem> {
-    hear(&request, &path, query, &player).await
+    // A bad optional parameter costs what it would have said, not the beacon.
+    let played_ms = query.and_then(|query| query.played_ms);
+    hear(&request, (&path.0, &path.1), played_ms, &player).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Report what became of an ad, as a POST.
@@ -83,43 +100,54 @@ pub(crate) async fn post_beacon(
     query: Option<web::Query<BeaconQuery>>,
     player: web::Data<Player>,
 ) -> Result<HttpResponse, Problem> {
-    hear(&request, &path, query, &player).await
-}
-
-async fn hear(
-    request: &HttpRequest,
-    (event, token): &(String, String),
-    query: Option<web::Query<BeaconQuery>>,
-    player: &Player,
-) -> Result<HttpResponse, Problem> {
     // A bad optional parameter costs what it would have said, not the beacon.
     let played_ms = query.and_then(|query| query.played_ms);
-    let truncated_ip = network_of(request);
-    let heard = player.beacons.hear(Beacon { event, token, played_ms, truncated_ip, trace_id: None }).await;
-    match heard {
-        Ok(event) => {
-            player.metrics.add_labelled(Metric::Beacons, &[event.name(), "204"], 1);
-            Ok(HttpResponse::NoContent().finish())
-        }
-        Err(failure) => {
-            let (status, code) = judged(&failure);
-            player.metrics.add_labelled(Metric::HttpRefused, &[code], 1);
-            Err(Problem::new(status, code, failure.to_string()))
-        }
-    }
+    hear(&request, (&path.0, &path.1), played_ms, &player).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
-/// Status and code of a beacon that was not heard.
-fn judged(failure: &BeaconFailure) -> (StatusCode, &'static str) {
-    match failure {
-        BeaconFailure::Refused(BeaconRefusal::UnknownEvent) => (StatusCode::BAD_REQUEST, "unknown_event"),
-        BeaconFailure::Refused(BeaconRefusal::Token(error)) => match error {
+/// Hears one beacon, and counts what is answered.
+async fn hear(
+    request: &HttpRequest,
+    (event, token): (&str, &str),
+    played_ms: Option<u32>,
+    player: &Player,
+) -> Result<Heard, Problem> {
+    let sender = player.senders.sender(request);
+    let beacon = Beacon { event, token, played_ms, occurred_at: None, sender, trace_id: None };
+    let mut heard = player.beacons.hear(&[beacon]).await.map_err(|failure| not_kept(&failure, player))?;
+    let heard = heard.pop().expect("one beacon, one answer");
+    heard.inspect(|heard| count_heard(heard, player)).map_err(|refusal| {
+        let (status, code) = judged(refusal);
+        player.metrics.add_labelled(Metric::HttpRefused, &[code], 1);
+        Problem::new(status, code, refusal.to_string())
+    })
+}
+
+fn count_heard(heard: &Heard, player: &Player) {
+    player.metrics.add_labelled(Metric::Beacons, &[heard.event().name(), "204"], 1);
+}
+
+/// Status and code of a beacon that is none of ours.
+fn judged(refusal: BeaconRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        BeaconRefusal::UnknownEvent => (StatusCode::BAD_REQUEST, "unknown_event"),
+        BeaconRefusal::Token(error) => match error {
             TokenError::Malformed => (StatusCode::BAD_REQUEST, "token_malformed"),
             TokenError::UnsupportedVersion => (StatusCode::BAD_REQUEST, "token_unsupported_version"),
             TokenError::UnknownKey => (StatusCode::FORBIDDEN, "token_unknown_key"),
             TokenError::Forged => (StatusCode::FORBIDDEN, "token_forged"),
         },
+    }
+}
+
+/// Nothing was acknowledged. To send it again helps, unless it is more than the journal takes at once: then in parts.
+fn not_kept(failure: &BeaconFailure, player: &Player) -> Problem {
+    let (status, code) = match failure {
+        BeaconFailure::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         BeaconFailure::NotKept(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_kept"),
         BeaconFailure::TooSlow(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_kept_in_time"),
-    }
+    };
+    player.metrics.add_labelled(Metric::HttpRefused, &[code], 1);
+    Problem::new(status, code, failure.to_string())
 }
