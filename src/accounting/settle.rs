@@ -20,11 +20,7 @@ use super::book::unleased_reason;
 use super::delivery::{DeliveryKey, DeliveryTotals, UnbilledReason};
 use super::lease::{CLOSED_LEASE_KEPT_MS, Lease};
 use crate::events::BeaconRecord;
-use crate::impressions::{Timing, least_played_ms, timing};
 use crate::model::{AdvertiserId, BeaconEvent, ImpressionId, LeaseId, Micros, PriceModel, Tier, WallMs};
-
-/// Tenths of what an event needs that the player must say was played: players round.
-const PLAYED_TENTHS: u64 = 9;
 
 /// Whether the event says that the ad was heard: the impression, or the start where the placement says so.
 #[must_use]
@@ -48,13 +44,10 @@ pub fn disbelieved(beacon: &BeaconRecord, received_at: WallMs) -> Option<Unbille
     if let Some(invalid) = beacon.invalid {
         return Some(invalid.into());
     }
-    let times = beacon.times();
-    if timing(beacon.event, &times, received_at) == Timing::TooSoon {
+    if beacon.is_too_soon(received_at) {
         return Some(UnbilledReason::TooSoon);
     }
-    let least = u64::from(least_played_ms(beacon.event, &times)) * PLAYED_TENTHS / 10;
-    let too_little = beacon.played_ms.is_some_and(|played| u64::from(played) < least);
-    too_little.then_some(UnbilledReason::NotPlayed)
+    beacon.is_not_played().then_some(UnbilledReason::NotPlayed)
 }
 
 /// The total in which the impression counts.

@@ -79,10 +79,10 @@ fn each_heard_ad_is_billed_or_has_a_reason() {
         (vec![lease_100.clone()], at(good(), T0.plus_ms(-2_000)), unbilled(UnbilledReason::TooSoon)),
         (
             vec![lease_100.clone()],
-            with(good(), |record| record.played_ms = Some(1_799)),
+            with(good(), |record| record.played_ms = Some(1_999)),
             unbilled(UnbilledReason::NotPlayed),
         ),
-        (vec![lease_100.clone()], with(good(), |record| record.played_ms = Some(1_800)), settled(3)),
+        (vec![lease_100.clone()], with(good(), |record| record.played_ms = Some(2_000)), settled(3)),
         (vec![lease_100.clone(), returned(1, 1, 40, 4)], good(), settled(3)),
         (vec![lease_100.clone(), returned(1, 1, 30, 3)], good(), unbilled(UnbilledReason::OrdinalOutOfRange)),
         (vec![lease_100.clone(), good()], returned(1, 1, 30, 3), Outcome::Ignored(IgnoredReason::BadReturn)),
