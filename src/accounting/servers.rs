@@ -301,9 +301,11 @@ impl Register {
     pub fn mark(&mut self, mark: ServerMark) {
         if self.current(mark.server_id, mark.boot_id).is_some() {
             let waiting = self.waiting.entry(mark.server_id).or_default();
-            match waiting.first {
-                None => waiting.first = Some(mark),
-                Some(_) => waiting.last = Some(mark),
+            match (waiting.closing, waiting.first) {
+                // It has said its last word.
+                (Some(_), _) => {}
+                (None, None) => waiting.first = Some(mark),
+                (None, Some(_)) => waiting.last = Some(mark),
             }
         }
     }

@@ -275,7 +275,7 @@ proptest! {
                     let (t, end) = grown(&mut said, s, time * 50 + t, naive.cursor + o);
                     register.mark(mark(s, b, t, end));
                     if let Some(held) = naive.servers.get_mut(&s)
-                        && held.boots.last() == Some(&b) && held.state.is_open()
+                        && held.boots.last() == Some(&b) && held.state.is_open() && held.closing.is_none()
                     {
                         held.marks.push((t, end));
                     }

@@ -305,8 +305,10 @@ impl Shell {
 
     /// A report of this process: the clocks are the same, so how long it was on its way is known.
     fn reported(&mut self, mut report: ServerReport) -> Result<(), AccountingError> {
-        report.transit_ms = self.clock.now().monotonic.since(report.at.monotonic);
-        self.step(Input::ServerReport(report))
+        let now = self.clock.now();
+        // Each of four readings is cut to its millisecond.
+        report.transit_ms = now.monotonic.since(report.at.monotonic).saturating_add(2);
+        self.step_at(Input::ServerReport(report), now)
     }
 
     fn say(&mut self, news: ServerNews) -> Result<(), AccountingError> {
@@ -358,7 +360,11 @@ impl Shell {
     }
 
     fn step(&mut self, input: Input) -> Result<(), AccountingError> {
-        let effects = self.machine.step(input, self.clock.now());
+        self.step_at(input, self.clock.now())
+    }
+
+    fn step_at(&mut self, input: Input, now: Now) -> Result<(), AccountingError> {
+        let effects = self.machine.step(input, now);
         self.count(&effects);
         if !effects.append.is_empty() {
             let records = effects.append.iter().map(encode).collect();
