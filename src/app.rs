@@ -108,26 +108,8 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     // Accounting: its leases and throttles go straight to the side array that decisions read.
     let catalog = Arc::new(CatalogPublisher::default());
     let spending = Arc::new(Spending::new());
-    let settings = ShellSettings {
-        machine: machine_settings(config, server_id, boot_id),
-        // The margin covers the disk, whose time is real however fast the clock runs.
-        settle_margin_ms: SETTLE_MARGIN_MS.saturating_mul(i64::from(config.clock_acceleration)),
-        faults,
-    };
-    let leases = Arc::new(LeaseKeeper::new(
-        (server_id, boot_id),
-        Arc::clone(&spending),
-        Arc::clone(&catalog),
-        log.clone(),
-        clock.clone(),
-        metrics.clone(),
-    ));
-    let deliver = {
-        let leases = Arc::clone(&leases);
-        move |message| leases.deliver(message)
-    };
-    let accounting =
-        accounting::spawn(log.clone(), store.ledger()?, settings, clock.clone(), metrics.clone(), deliver)?;
+    let (ids, side, around) = ((server_id, boot_id), (&catalog, &spending), (&log, &clock, &metrics));
+    let (leases, accounting) = start_accounting(config, ids, &store, faults, side, around)?;
 
     // The catalogue: a change is in the snapshot, and with accounting, before its writer is answered.
     let catalog_store = store.catalog()?;
@@ -170,12 +152,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
             entropy: entropy.clone(),
             metrics: metrics.clone(),
         },
-        reports: ReportsApi {
-            campaigns: campaigns.clone(),
-            ledger: store.ledger()?,
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-        },
+        reports: reports_api(&store, &campaigns, &clock, &metrics)?,
         servers: ServersApi { campaigns: campaigns.clone(), accounting: accounting.watch(), metrics: metrics.clone() },
         request_ids: RequestIds::new(boot_id),
         clock,
@@ -293,6 +270,50 @@ fn read_list<T: Default>(
     anyhow::ensure!(size <= LIST_BYTES_MAX, "{}: {size} bytes, at most {LIST_BYTES_MAX} are read", named());
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", named()))?;
     parse(&text).with_context(named)
+}
+
+/// Accounting, and the keeper of this server's leases to whom its messages go.
+fn start_accounting(
+    config: &Config,
+    (server_id, boot_id): (ServerId, BootId),
+    store: &Store,
+    faults: Faults,
+    (catalog, spending): (&Arc<CatalogPublisher>, &Arc<Spending>),
+    (log, clock, metrics): (&EventLog, &Clock, &Metrics),
+) -> anyhow::Result<(Arc<LeaseKeeper>, AccountingHandle)> {
+    let leases = Arc::new(LeaseKeeper::new(
+        (server_id, boot_id),
+        Arc::clone(spending),
+        Arc::clone(catalog),
+        log.clone(),
+        clock.clone(),
+        metrics.clone(),
+    ));
+    let settings = shell_settings(config, server_id, boot_id, faults);
+    let keeper = Arc::clone(&leases);
+    let deliver = move |message| keeper.deliver(message);
+    let accounting =
+        accounting::spawn(log.clone(), store.ledger()?, settings, clock.clone(), metrics.clone(), deliver)?;
+    Ok((leases, accounting))
+}
+
+fn reports_api(
+    store: &Store,
+    campaigns: &CampaignHandle,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<ReportsApi> {
+    let (campaigns, ledger) = (campaigns.clone(), store.ledger()?);
+    Ok(ReportsApi { campaigns, ledger, clock: clock.clone(), metrics: metrics.clone() })
+}
+
+fn shell_settings(config: &Config, server_id: ServerId, boot_id: BootId, faults: Faults) -> ShellSettings {
+    ShellSettings {
+        machine: machine_settings(config, server_id, boot_id),
+        // The margin covers the disk, whose time is real however fast the clock runs.
+        settle_margin_ms: SETTLE_MARGIN_MS.saturating_mul(i64::from(config.clock_acceleration)),
+        faults,
+    }
 }
 
 fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> MachineSettings {
