@@ -180,7 +180,7 @@ impl Books {
             let lease = by_lease.entry(lease_id).or_default();
             *lease = (lease.0 + claims.price.0, lease.1 + 1);
             let grant = self.leases.get(&lease_id).map(|lease| &lease.grant);
-            let days = grant.map(|grant| (grant.advertiser_day, grant.line_item_day)).unwrap_or((Day(0), Day(0)));
+            let days = grant.map_or((Day(0), Day(0)), |grant| (grant.advertiser_day, grant.line_item_day));
             for level in levels(claims.advertiser_id, claims.campaign_id, claims.line_item_id, days) {
                 let sum = by_level.entry(level).or_default();
                 *sum = (sum.0 + claims.price.0, sum.1 + 1);
