@@ -142,6 +142,25 @@ fn the_journal_of_a_killed_server_is_shipped_into_anothers_log_and_every_impress
 }
 
 #[test]
+fn a_server_that_drains_gives_back_what_it_has_not_drawn() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(folder.path(), &[]);
+    let operator = Operator::of(&server, &data);
+    operator.advertise(50_000_000);
+    hear(&operator, 10);
+    assert_eq!(server.terminate().code(), Some(0));
+    let (status, text) = run(folder.path(), &["servers", "list", "--json"]);
+    let list: Value = serde_json::from_str(&text).expect("JSON");
+    let own = &list["servers"][0];
+    assert_eq!((status, &own["state"], &own["this"]), (Some(0), &json!("closed"), &json!(true)), "{text}");
+    // All that was drawn was heard, so nothing is held any more, though the leases close later.
+    assert_eq!(own["open_micros"], 0, "{text}");
+    let leases = store(&data).ledger().expect("opens").remembered_leases().expect("reads");
+    assert!(!leases.is_empty() && leases.iter().all(|(_, lease)| lease.returned.is_some()), "{leases:#?}");
+}
+
+#[test]
 fn a_server_is_declared_lost_only_when_it_is_meant() {
     let folder = folder();
     let data = folder.path().join("data");
