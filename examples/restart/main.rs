@@ -107,7 +107,9 @@ fn memory(leases: u64) {
     for lease in 0..leases {
         // All of its ordinals up to the last one: the bitmaps are at their full length.
         let last = (lease + 1) * u64::from(stream::IMPRESSIONS_PER_LEASE) - 1;
-        stream::beacons(last).iter().for_each(|beacon| drop(book.apply(beacon)));
+        for beacon in stream::beacons(last) {
+            book.apply(&beacon);
+        }
     }
     println!("one whose bitmaps are full, of 1,000 impressions: {} bytes", (resident_bytes() - before) / leases);
     drop(book);
