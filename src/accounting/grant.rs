@@ -10,8 +10,8 @@ use crate::model::{
     AdvertiserId, BootId, CampaignId, Day, LeaseId, LineItemId, Micros, NetworkId, PriceModel, ServerId, WallMs,
 };
 
-/// Most open leases of one line item. Each restart leaves one behind until nothing drawn from it can be billed any more (about an hour and
-/// a quarter), so this bounds restarts in that time too; a line item at the bound waits.
+/// Most open leases of one line item, for each live server. What was drawn of a lease and not heard keeps it open for as long as a token lives (about
+/// an hour and a quarter), so this bounds renewals and restarts in that time too; a line item at the bound waits.
 pub const MAX_OPEN_LEASES_PER_LINE_ITEM: usize = 64;
 
 /// What a line item needs, and the limits it is under.
@@ -89,11 +89,13 @@ pub fn plan_grants(
     for lease in account.leases.values().filter(|lease| lease.closed_at.is_none()) {
         *open.entry(lease.grant.line_item_id).or_default() += 1;
     }
+    let servers = usize::try_from(terms.servers.max(1)).unwrap_or(usize::MAX);
+    let most = MAX_OPEN_LEASES_PER_LINE_ITEM.saturating_mul(servers);
     let mut planned = Planned { account, levels: BTreeMap::new() };
     let mut grants = Vec::new();
     for need in needs {
         let open = open.entry(need.line_item_id).or_default();
-        if *open >= MAX_OPEN_LEASES_PER_LINE_ITEM {
+        if *open >= most {
             continue;
         }
         let Some((amount, ordinals)) = planned.size(need, terms.servers) else { continue };
