@@ -30,6 +30,7 @@ use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::http::servers::ServersApi;
+use crate::http::verdicts::VerdictsApi;
 use crate::impressions::ListenerSecret;
 use crate::impressions::invalid::{ActivityRules, AddressRanges, ListError, RobotList, SenderRules};
 use crate::journal::{FaultDisk, FaultPoint, Faults, Identity, RealDisk, SharedDisk};
@@ -43,6 +44,7 @@ use crate::roles::decision::{
 use crate::roles::health::{Health, Lights};
 use crate::roles::heard::HeardWatch;
 use crate::roles::listeners::ListenerAccess;
+use crate::roles::verdicts::Verdicts;
 use crate::store::{self, Listeners, Store};
 use crate::telemetry::{Metric, Metrics, RequestIds};
 use crate::tokens::{TokenKey, TokenKeys};
@@ -154,6 +156,12 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         },
         reports: reports_api(&store, &campaigns, &clock, &metrics)?,
         servers: ServersApi { campaigns: campaigns.clone(), accounting: accounting.watch(), metrics: metrics.clone() },
+        verdicts: VerdictsApi {
+            campaigns: campaigns.clone(),
+            verdicts: Verdicts::new(log.clone(), store.ledger()?, server_id, boot_id),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        },
         request_ids: RequestIds::new(boot_id),
         clock,
     };

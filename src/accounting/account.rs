@@ -277,7 +277,9 @@ pub fn apply(account: &mut AdvertiserAccount, envelope: &Envelope) -> Effects {
         Event::LeaseClosed(closed) => close_lease(account, closed),
         Event::Beacon(beacon) => settle::apply_beacon(account, beacon, envelope.received_at),
         Event::Reversal(reversal) => reverse(account, reversal),
-        Event::Decision(_) | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
+        Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => {
+            Effects::of(Outcome::Ignored(IgnoredReason::NotMoney))
+        }
     }
 }
 

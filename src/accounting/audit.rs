@@ -6,16 +6,20 @@
 mod compare;
 mod flow;
 mod recount;
+mod sealed;
 
 use std::sync::Arc;
 
-use crate::events::Envelope;
-use crate::model::AdvertiserId;
+use crate::events::{Checkpoint, Envelope, LedgerEntry, Reversal};
+use crate::model::{AdvertiserId, ImpressionId, WallMs};
 
 use super::account::{Balance, LevelId};
+use super::book::Owner;
 use super::chain::{Chain, RecordDigest, Seal};
+use super::checkpoint::Sums;
 use super::delivery::{DeliveryKey, DeliveryTotals};
 use super::lease::Lease;
+use super::loose::Loose;
 
 /// Most differences that are named; the rest is counted.
 pub const DIFFERENCES_NAMED_MAX: usize = 1_000;
@@ -48,6 +52,18 @@ pub struct LedgerRows {
     pub leases: Vec<(AdvertiserId, Lease)>,
     /// Delivery totals.
     pub delivery: Vec<(DeliveryKey, DeliveryTotals)>,
+    /// Greatest receive time applied.
+    pub log_time: WallMs,
+    /// Charges taken back, of all time.
+    pub reversals: Vec<Reversal>,
+    /// Impressions without a lease.
+    pub loose: Vec<(Owner, ImpressionId, Loose)>,
+    /// Entries of the ledger.
+    pub entries: Vec<LedgerEntry>,
+    /// Checkpoints, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Sums over entries and delivery.
+    pub sums: Sums,
 }
 
 /// Something that is not as it must be.
@@ -84,6 +100,12 @@ pub struct AuditReport {
     pub balances: u64,
     /// Totals by line item and hour that were compared.
     pub delivery_totals: u64,
+    /// Entries of the ledger.
+    pub entries: u64,
+    /// Checkpoints sealed.
+    pub checkpoints: u64,
+    /// Invoices whose sums were recomputed from the log.
+    pub invoices: u64,
     /// Differences, the first [`DIFFERENCES_NAMED_MAX`] of them.
     pub differences: Vec<Difference>,
     /// How many differences there are.
@@ -118,10 +140,15 @@ impl AuditReport {
     }
 }
 
-/// Recounts the log up to the ledger's cursor and compares. `records` are those of `segue.events`, by offset; `report` may hold what
-/// was already found wrong with the log's files.
+/// Recounts the log up to the ledger's cursor and compares. `records` are those of `segue.events`, by offset, `vouching` those of `segue.ledger`;
+/// `report` may hold what was already found wrong with the log's files.
 #[must_use]
-pub fn audit(records: &[AuditRecord], ledger: &LedgerRows, mut report: AuditReport) -> AuditReport {
+pub fn audit(
+    records: &[AuditRecord],
+    vouching: &[AuditRecord],
+    ledger: &LedgerRows,
+    mut report: AuditReport,
+) -> AuditReport {
     let applied = records.iter().take_while(|record| record.offset < ledger.cursor).count();
     report.records = records.len() as u64;
     report.unapplied = (records.len() - applied) as u64;
@@ -134,6 +161,13 @@ pub fn audit(records: &[AuditRecord], ledger: &LedgerRows, mut report: AuditRepo
     compare::leases(&recount, ledger, &mut report);
     compare::balances(&recount, ledger, &mut report);
     compare::delivery(&recount, ledger, &mut report);
+    let vouched = sealed::vouched(vouching, &mut report);
+    sealed::checkpoints(ledger, &vouched, &mut report);
+    if is_whole {
+        // Records that are not those that were applied make another book; that is said above.
+        sealed::replay(records, ledger, &vouched, &mut report);
+    }
+    sealed::invoices(&recount, ledger, &mut report);
     report
 }
 

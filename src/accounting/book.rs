@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::account::{AdvertiserAccount, Effects, IgnoredReason, LevelId, Outcome, apply};
 use super::chain::Chain;
+use super::checkpoint::Sums;
 use super::delivery::UnbilledReason;
 use super::lease::Lease;
 use super::loose::LooseSet;
 use super::servers::Register;
 use super::watermark::SETTLE_MARGIN_MS;
-use crate::events::{BeaconRecord, Envelope, Event};
+use crate::events::{BeaconRecord, Checkpoint, Envelope, Event};
 use crate::model::{AdvertiserId, ImpressionId, Tier, WallMs};
 
 /// Whose state a record changed.
@@ -43,6 +44,10 @@ pub struct LedgerState {
     pub chain: Chain,
     /// The servers; not made from the log, and kept in the same commits.
     pub register: Register,
+    /// Sums over entries and delivery.
+    pub sums: Sums,
+    /// The newest checkpoint.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What is no more remembered, so that its rows can go (loose ones) or stay as history (leases).
@@ -54,6 +59,16 @@ pub struct Forgotten {
     pub leases: Vec<(AdvertiserId, Lease)>,
     /// Days that are over.
     pub days: Vec<(AdvertiserId, LevelId)>,
+}
+
+impl Forgotten {
+    /// Adds what was forgotten later.
+    pub fn extend(&mut self, later: Self) {
+        let Self { loose, leases, days } = later;
+        self.loose.extend(loose);
+        self.leases.extend(leases);
+        self.days.extend(days);
+    }
 }
 
 impl Book {
@@ -71,7 +86,8 @@ impl Book {
                 | Event::LeaseClosed(_)
                 | Event::Reversal(_)
                 | Event::Decision(_)
-                | Event::Catalog(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
+                | Event::Catalog(_)
+                | Event::Ledger(_) => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
             },
             None => Effects::of(Outcome::Ignored(IgnoredReason::NotMoney)),
         }
@@ -129,7 +145,7 @@ pub fn owner_of(event: &Event) -> Option<Owner> {
             ImpressionId::Leased { .. } => Owner::Advertiser(beacon.advertiser_id),
             ImpressionId::Unleased { .. } => Owner::Unpaid,
         }),
-        Event::Decision(_) | Event::Catalog(_) => None,
+        Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => None,
     }
 }
 

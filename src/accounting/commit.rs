@@ -3,6 +3,7 @@
 use super::account::{Balance, LevelId};
 use super::book::Owner;
 use super::chain::{Chain, Seal};
+use super::checkpoint::{Sealed, Sums};
 use super::delivery::DeliveryChanges;
 use super::lease::Lease;
 use super::loose::Loose;
@@ -11,7 +12,7 @@ use crate::events::Reversal;
 use crate::model::{AdvertiserId, ImpressionId, WallMs};
 
 /// Rows that changed since the last commit, and the position of which they are the state. All or nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Commit {
     /// Offset after the last record applied.
     pub cursor: u64,
@@ -35,4 +36,8 @@ pub struct Commit {
     pub delivery: DeliveryChanges,
     /// Servers whose entries changed.
     pub servers: RegisterChanges,
+    /// Sums over entries and delivery, as of the cursor.
+    pub sums: Sums,
+    /// Entries posted and checkpoints sealed since the last commit.
+    pub sealed: Sealed,
 }

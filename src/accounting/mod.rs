@@ -18,11 +18,14 @@ mod account;
 pub mod audit;
 mod book;
 mod chain;
+mod checkpoint;
 mod commit;
 mod contracts;
 mod delivery;
 mod grant;
+pub mod invoice;
 mod lease;
+pub mod ledger;
 mod loose;
 mod servers;
 mod settle;
@@ -30,6 +33,7 @@ mod settle;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod verdict;
 mod watermark;
 
 pub use account::{
@@ -38,6 +42,7 @@ pub use account::{
 };
 pub use book::{Book, Forgotten, LedgerState, Owner, owner_of, unleased_reason};
 pub use chain::{Chain, RecordDigest, SEAL_EVERY, Seal, record_digest};
+pub use checkpoint::{Sealed, Sealer, Sums, book_digest, digest as checkpoint_digest};
 pub use commit::Commit;
 pub use contracts::{Contracts, LineContract};
 pub use delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason};

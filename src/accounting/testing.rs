@@ -1,5 +1,6 @@
 //! Records for tests: one network, small ids, easy numbers.
 
+use super::{Grant, Lease};
 use crate::events::{BeaconRecord, Envelope, Event, LeaseClosed, LeaseGranted, LeaseReturned};
 use crate::model::{
     AdvertiserId, BeaconEvent, BootId, CampaignId, CreativeId, Day, DecisionId, ImpressionId, LeaseId, LineItemId,
@@ -149,4 +150,16 @@ pub(crate) fn with(mut envelope: Envelope, change: impl FnOnce(&mut BeaconRecord
 pub(crate) fn at(mut envelope: Envelope, received_at: WallMs) -> Envelope {
     envelope.received_at = received_at;
     envelope
+}
+
+/// A lease of line item 0 that charged so many impressions at price 10, not closed.
+pub(crate) fn settled_lease(n: u128, charged: u32) -> Lease {
+    let Event::LeaseGranted(grant) = granted(n, 0, 1_000, 100).body else { unreachable!("a grant") };
+    let mut lease = Lease::open(Grant::of(&grant));
+    for ordinal in 0..charged {
+        lease.settled.insert(ordinal);
+    }
+    (lease.settled_count, lease.delivered_count) = (charged, charged);
+    lease.settled_micros = Micros(10 * i64::from(charged));
+    lease
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 mod demo;
+mod invoice;
 mod journal;
 mod options;
 mod serve;
@@ -44,6 +45,8 @@ struct CommandLine {
 enum Command {
     /// Recount the event log and compare it with the books; exit status 1 on any difference. The server must be stopped.
     Audit(audit::Args),
+    /// Print the invoice of an advertiser and month, or write it as a page to print. The server must be stopped.
+    Invoice(invoice::Args),
     /// Run the server until it is told to stop.
     Serve(serve::Args),
     /// The register of servers: list them, or give one up that will not come back. The server must be stopped.
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Audit(args) => audit::run(args),
+        Command::Invoice(args) => invoice::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Servers(args) => servers::run(args),
         Command::Journal(args) => journal::run(args),

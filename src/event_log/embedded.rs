@@ -345,13 +345,8 @@ fn fix_partitions(disk: &SharedDisk, dir: &Path, configured: &PartitionCounts) -
     let path = dir.join(PARTITIONS_FILE);
     let failed = |source: io::Error| OpenError::Partitions { file: path.display().to_string(), source };
     disk.create_dir_all(dir).map_err(failed)?;
-    let recorded = match disk.open_read(&path) {
-        Ok(file) => {
-            let mut bytes = vec![0; PARTITIONS_FILE_BYTES_MAX];
-            let read = file.read_at(&mut bytes, 0).map_err(failed)?;
-            bytes.truncate(read);
-            parse_partitions(&bytes).map_err(failed)?
-        }
+    let recorded = match read_partitions(disk, &path) {
+        Ok(recorded) => recorded,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed(error)),
     };
@@ -375,6 +370,29 @@ fn fix_partitions(disk: &SharedDisk, dir: &Path, configured: &PartitionCounts) -
     file.sync_data().map_err(failed)?;
     disk.rename(&unfinished, &path).map_err(failed)?;
     disk.sync_dir(dir).map_err(failed)
+}
+
+/// The partition counts that a data directory was made with, and the file that says so.
+///
+/// # Errors
+/// The file, and what the disk says or why it can't be understood.
+pub fn recorded_partitions(
+    disk: &SharedDisk,
+    data_dir: &Path,
+) -> Result<(PathBuf, Vec<(Topic, u32)>), (PathBuf, io::Error)> {
+    let path = data_dir.join("journal").join(PARTITIONS_FILE);
+    match read_partitions(disk, &path) {
+        Ok(recorded) => Ok((path, recorded)),
+        Err(error) => Err((path, error)),
+    }
+}
+
+fn read_partitions(disk: &SharedDisk, path: &Path) -> io::Result<Vec<(Topic, u32)>> {
+    let file = disk.open_read(path)?;
+    let mut bytes = vec![0; PARTITIONS_FILE_BYTES_MAX];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    parse_partitions(&bytes)
 }
 
 fn parse_partitions(bytes: &[u8]) -> io::Result<Vec<(Topic, u32)>> {

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::{BeaconRecord, CatalogRecord, DecisionRecord, LeaseClosed, LeaseGranted, LeaseReturned, Reversal};
+use super::{
+    BeaconRecord, CatalogRecord, Checkpoint, DecisionRecord, EntryCause, LeaseClosed, LeaseGranted, LeaseReturned,
+    LedgerRecord, Reversal,
+};
 use crate::catalog::EntityId;
 use crate::model::{BeaconEvent, BootId, DecisionId, ImpressionId, LeaseId, ServerId, WallMs};
 
@@ -40,6 +43,23 @@ impl EventId {
     #[must_use]
     pub fn of_lease_closed(lease_id: LeaseId) -> Self {
         Self::digest(&[b"lease-closed:", &lease_id.to_bytes()])
+    }
+
+    /// The id of an entry of the ledger: one for a lease, one for a reversal, whoever posts it.
+    #[must_use]
+    pub fn of_entry(cause: &EntryCause) -> Self {
+        match cause {
+            EntryCause::Settlement { lease_id, .. } => Self::digest(&[b"entry:settlement:", &lease_id.to_bytes()]),
+            EntryCause::Reversal { impression_id, .. } => {
+                Self::digest(&[b"entry:reversal:", &impression_id.to_bytes()])
+            }
+        }
+    }
+
+    /// The id of a checkpoint: what it says is in it.
+    #[must_use]
+    pub fn of_checkpoint(checkpoint: &Checkpoint) -> Self {
+        Self::digest(&[b"checkpoint:", &super::encode_checkpoint(checkpoint)])
     }
 
     /// The id of a decision's record.
@@ -118,6 +138,8 @@ pub enum Event {
     Decision(Box<DecisionRecord>),
     /// An entity of the catalogue was changed.
     Catalog(Box<CatalogRecord>),
+    /// The ledger: an entry was posted, or a checkpoint sealed.
+    Ledger(Box<LedgerRecord>),
 }
 
 /// The stream that an event is kept in.
@@ -163,6 +185,13 @@ impl EventKey {
         bytes[..16].copy_from_slice(&id);
         Self { bytes, length: 16 }
     }
+
+    /// A key of a partition's number.
+    fn of_partition(partition: u32) -> Self {
+        let mut bytes = [0; 21];
+        bytes[..4].copy_from_slice(&partition.to_be_bytes());
+        Self { bytes, length: 4 }
+    }
 }
 
 impl Deref for EventKey {
@@ -183,11 +212,13 @@ impl Event {
             Self::Beacon(_) => Stream::Engagement,
             Self::Decision(_) => Stream::Decisions,
             Self::Catalog(_) => Stream::Catalog,
+            Self::Ledger(_) => Stream::Ledger,
         }
     }
 
     /// The key of its partition: the advertiser for all that touches an advertiser's money, so that one partition holds all of it; the
-    /// impression for what nobody pays for; the decision for the decision log; the entity for the catalogue.
+    /// impression for what nobody pays for; the decision for the decision log; the entity for the catalogue; the
+    /// partition for a checkpoint.
     #[must_use]
     pub fn key(&self) -> EventKey {
         match self {
@@ -201,6 +232,10 @@ impl Event {
             },
             Self::Decision(decision) => EventKey::of_id(decision.decision_id.to_bytes()),
             Self::Catalog(record) => EventKey::of_id(record.entity.id().to_bytes()),
+            Self::Ledger(record) => match &**record {
+                LedgerRecord::Entry(entry) => EventKey::of_id(entry.advertiser_id.to_bytes()),
+                LedgerRecord::Checkpoint(checkpoint) => EventKey::of_partition(checkpoint.partition),
+            },
         }
     }
 
@@ -215,6 +250,10 @@ impl Event {
             Self::Beacon(beacon) => EventId::of_beacon(beacon.impression_id, beacon.event),
             Self::Decision(decision) => EventId::of_decision(decision.decision_id),
             Self::Catalog(record) => EventId::of_revision(record.entity.id(), record.revision.number),
+            Self::Ledger(record) => match &**record {
+                LedgerRecord::Entry(entry) => EventId::of_entry(&entry.cause),
+                LedgerRecord::Checkpoint(checkpoint) => EventId::of_checkpoint(checkpoint),
+            },
         }
     }
 }

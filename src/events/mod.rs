@@ -12,6 +12,7 @@ mod decision;
 mod envelope;
 mod error;
 mod lease;
+mod ledger;
 mod reversal;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -27,6 +28,7 @@ pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
 pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LeaseReturned, LevelLimit, LimitWindow};
+pub use ledger::{Checkpoint, Delivered, EntryCause, LedgerAccount, LedgerEntry, LedgerRecord, Posting, TrialBalance};
 pub use reversal::Reversal;
 
 /// Version of the schemas that this code writes. Readers go by fields, not by it; it says which writer a record came from.
@@ -53,6 +55,34 @@ pub fn encode_reversal(reversal: &Reversal) -> Vec<u8> {
 /// [`EventError`] names the field that can't be read.
 pub fn decode_reversal(bytes: &[u8]) -> Result<Reversal, EventError> {
     wire::reversal_from_wire(wire::proto::Reversal::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
+/// An entry of the ledger as its row holds it.
+#[must_use]
+pub fn encode_entry(entry: &LedgerEntry) -> Vec<u8> {
+    wire::entry_to_wire(entry).encode_to_vec()
+}
+
+/// An entry of the ledger from its row.
+///
+/// # Errors
+/// [`EventError`], naming the field.
+pub fn decode_entry(bytes: &[u8]) -> Result<LedgerEntry, EventError> {
+    wire::entry_from_wire(wire::proto::LedgerEntry::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
+/// A checkpoint as its row holds it.
+#[must_use]
+pub fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+    wire::checkpoint_to_wire(checkpoint).encode_to_vec()
+}
+
+/// A checkpoint from its row.
+///
+/// # Errors
+/// [`EventError`], naming the field.
+pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, EventError> {
+    wire::checkpoint_from_wire(&wire::proto::Checkpoint::decode(bytes).map_err(EventError::Protobuf)?)
 }
 
 /// The event that was kept.

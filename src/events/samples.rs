@@ -30,6 +30,9 @@ pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
         ("beacon_invalid", envelope(Event::Beacon(Box::new(invalid_beacon())))),
         ("beacon_paid", envelope(Event::Beacon(Box::new(paid_beacon())))),
         ("beacon_house", envelope(Event::Beacon(Box::new(house_beacon())))),
+        ("ledger_settlement", envelope(Event::Ledger(Box::new(LedgerRecord::Entry(settlement()))))),
+        ("ledger_reversal", envelope(Event::Ledger(Box::new(LedgerRecord::Entry(reversing()))))),
+        ("checkpoint", envelope(Event::Ledger(Box::new(LedgerRecord::Checkpoint(checkpoint()))))),
         ("decision", envelope(Event::Decision(Box::new(decision())))),
         ("decision_no_break", envelope(Event::Decision(Box::new(no_break())))),
     ];
@@ -123,7 +126,57 @@ fn returned() -> LeaseReturned {
     }
 }
 
-fn reversal() -> Reversal {
+pub(crate) fn settlement() -> LedgerEntry {
+    LedgerEntry {
+        number: 7,
+        cause: EntryCause::Settlement { lease_id: LeaseId::from_u128(ID + 7), digest: [0xAB; 16] },
+        network_id: NetworkId::from_u128(ID + 1),
+        advertiser_id: AdvertiserId::from_u128(ID + 2),
+        campaign_id: CampaignId::from_u128(ID + 3),
+        line_item_id: LineItemId::from_u128(ID + 4),
+        advertiser_day: Day(20_717),
+        price_model: PriceModel::Cpcl,
+        quantity: 890,
+        postings: vec![
+            Posting { account: LedgerAccount::Advertiser(AdvertiserId::from_u128(ID + 2)), amount: Micros(4_005_000) },
+            Posting { account: LedgerAccount::Network(NetworkId::from_u128(ID + 1)), amount: Micros(-4_005_000) },
+        ],
+        posted_at: AT,
+    }
+}
+
+fn reversing() -> LedgerEntry {
+    let taken_back = reversal();
+    LedgerEntry {
+        number: 8,
+        cause: EntryCause::Reversal { impression_id: taken_back.impression_id, reason: taken_back.reason },
+        advertiser_day: taken_back.advertiser_day,
+        price_model: PriceModel::Cpm,
+        quantity: 1,
+        postings: vec![
+            Posting { account: LedgerAccount::House(NetworkId::from_u128(ID + 1)), amount: Micros(4_500) },
+            Posting { account: LedgerAccount::Advertiser(AdvertiserId::from_u128(ID + 2)), amount: Micros(-4_500) },
+        ],
+        ..settlement()
+    }
+}
+
+pub(crate) fn checkpoint() -> Checkpoint {
+    Checkpoint {
+        number: 3,
+        partition: 1,
+        cursor: 10_017,
+        log_time: AT,
+        chain_records: 9_001,
+        chain_digest: [1; 32],
+        book_digest: [2; 32],
+        trial: TrialBalance { entries: 8, advertisers: 4_000_500, networks: i128::from(i64::MIN) * 2, house: 4_500 },
+        delivered: Delivered { impressions: 1_000, billed: 889, unbilled: 111, billed_micros: 4_000_500 },
+        previous_digest: [3; 32],
+    }
+}
+
+pub(crate) fn reversal() -> Reversal {
     let beacon = paid_beacon();
     Reversal {
         impression_id: beacon.impression_id,

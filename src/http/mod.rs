@@ -7,11 +7,13 @@ pub mod auth;
 pub mod beacon;
 pub mod campaigns;
 pub mod client;
+pub mod invoices;
 pub mod player;
 pub mod problem;
 pub mod reports;
 pub mod server;
 pub mod servers;
+pub mod verdicts;
 
 /// The routes beside the campaign API.
 #[derive(OpenApi)]
@@ -25,13 +27,15 @@ pub mod servers;
         beacon::get_click,
         reports::get_report,
         servers::list_servers,
+        invoices::get_invoice,
+        verdicts::post_verdict,
         admin::healthz,
         admin::readyz,
         admin::metrics
     ),
     tags(
         (name = "player", description = "For players: ad breaks, beacons, forgetting a listener."),
-        (name = "reports", description = "Delivery and balances."),
+        (name = "reports", description = "Delivery, balances and invoices."),
         (name = "operation", description = "For whoever runs the server.")
     )
 )]

@@ -371,4 +371,4 @@ fn balance_row(api: &ReportsApi, level: LevelId, balance: Balance) -> Option<Bal
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -13,9 +13,11 @@ use actix_web::{App, HttpRequest, HttpServer, web};
 use super::admin::{self, Admin};
 use super::beacon;
 use super::campaigns::{self, CampaignApi};
+use super::invoices;
 use super::player::{self, Player};
 use super::reports::{self, ReportsApi};
 use super::servers::{self, ServersApi};
+use super::verdicts::{self, VerdictsApi};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry::{Metric, Metrics, RequestIds};
@@ -32,6 +34,8 @@ pub struct Parts {
     pub reports: ReportsApi,
     /// The register of servers.
     pub servers: ServersApi,
+    /// Verdicts on traffic.
+    pub verdicts: VerdictsApi,
     /// Names requests.
     pub request_ids: RequestIds,
     /// The time.
@@ -55,7 +59,8 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
     let player = web::Data::new(parts.player);
     let admin = web::Data::new(parts.admin);
-    let (api, reports_api, servers_api) = (parts.campaigns, parts.reports, parts.servers);
+    let (api, reports_api) = (parts.campaigns, parts.reports);
+    let (servers_api, verdicts_api) = (parts.servers, parts.verdicts);
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
         App::new()
@@ -69,6 +74,8 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
             .configure(campaigns::configure(api.clone()))
             .configure(reports::configure(reports_api.clone()))
             .configure(servers::configure(servers_api.clone()))
+            .configure(invoices::configure(reports_api.clone()))
+            .configure(verdicts::configure(verdicts_api.clone()))
             .configure(admin::configure)
             .default_service(web::to(campaigns::no_such_path))
     });
@@ -112,13 +119,15 @@ async fn around(
 
 /// The route as a word of the program: what a client put into its path is no label.
 fn route_word(request: &HttpRequest) -> &'static str {
-    const ROUTES: [(&str, &str); 10] = [
+    const ROUTES: [(&str, &str); 12] = [
         ("/v1/ad-breaks", "ad_breaks"),
         ("/v1/t/", "beacons"),
         ("/v1/c/", "clicks"),
         ("/v1/listeners", "listeners"),
         ("/v1/reports", "reports"),
         ("/v1/servers", "servers"),
+        ("/v1/invoices", "invoices"),
+        ("/v1/invalid-traffic", "invalid_traffic"),
         ("/healthz", "healthz"),
         ("/readyz", "readyz"),
         ("/metrics", "metrics"),

@@ -6,5 +6,7 @@ pub mod campaign;
 pub mod decision;
 pub mod health;
 pub mod heard;
+pub mod invoices;
 pub mod listeners;
 pub mod records;
+pub mod verdicts;

@@ -4,6 +4,7 @@
 //! owns its keyspaces and nobody else writes them. A commit counts only after it is synced to disk.
 
 mod catalog;
+mod copy;
 mod identity;
 mod keys;
 mod ledger;
@@ -17,6 +18,7 @@ use crate::entropy::Entropy;
 use crate::model::WallMs;
 
 pub use catalog::{CatalogStore, StoredCatalog};
+pub use copy::StoreCopy;
 pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn stretch(records: &[AuditRecord], good: u64) -> String {
     )
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(8).fold(String::new(), |mut text, byte| {
         // Writing to a String never fails.
         let _ = write!(text, "{byte:02x}");
@@ -66,7 +66,9 @@ pub(super) fn doubled(records: &[AuditRecord], report: &mut AuditReport) {
                 crate::events::Event::LeaseClosed(close) => format!("close of lease {} twice", close.lease_id),
                 crate::events::Event::LeaseReturned(lease) => format!("return of lease {} twice", lease.lease_id),
                 crate::events::Event::Reversal(reversal) => format!("reversal of {} twice", reversal.impression_id),
-                crate::events::Event::Decision(_) | crate::events::Event::Catalog(_) => "an event twice".to_owned(),
+                crate::events::Event::Decision(_)
+                | crate::events::Event::Catalog(_)
+                | crate::events::Event::Ledger(_) => "an event twice".to_owned(),
             });
             report.differs("record_not_doubled", place, "each record once", what);
         }

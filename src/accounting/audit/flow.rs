@@ -51,7 +51,7 @@ pub(super) fn run(
                     charge(counted, &mut levels, &billable);
                 }
             }
-            Event::LeaseGranted(_) | Event::Decision(_) | Event::Catalog(_) => {}
+            Event::LeaseGranted(_) | Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => {}
         }
     }
     finish(counted, levels, report);

@@ -112,7 +112,7 @@ pub(super) fn recount(records: &[AuditRecord], report: &mut AuditReport) -> Reco
                 let said = Said { position, received_at: envelope.received_at, beacon };
                 impressions.entry(beacon.impression_id).or_default().push(said);
             }
-            Event::Decision(_) | Event::Catalog(_) => {}
+            Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => {}
         }
         counted.log_time = counted.log_time.max(envelope.received_at);
     }

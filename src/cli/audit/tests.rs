@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::files::{disk, read_journals};
 use super::*;
-use crate::events::{Envelope, Event};
+use crate::accounting::audit::AuditRecord;
+use crate::event_log::{StoredRecord, money_dir};
+use crate::events::{self, Envelope, Event};
 use crate::journal::edit::{change_payload, delete_record, double_record};
 use crate::journal::format::HEADER_BYTES;
 use crate::model::{BeaconEvent, ImpressionId, Micros};
@@ -16,17 +19,13 @@ struct Made {
     billed: (u64, ImpressionId),
 }
 
-fn disk() -> SharedDisk {
-    Arc::new(RealDisk)
-}
-
 fn make() -> Made {
     let dir = tempfile::tempdir().expect("a directory");
     let mut sim = Sim::new(dir.path(), 21);
     sim.run(60);
     drop(sim);
     let mut report = AuditReport::default();
-    let records = read_log(&disk(), &money_dir(dir.path()), &mut report).expect("reads");
+    let records = read_journals(dir.path(), &mut report).expect("reads").events;
     let impressions: Vec<_> = records.iter().filter_map(impression).collect();
     let once = |id| impressions.iter().filter(|(_, other)| *other == id).count() == 1;
     let billed = *impressions.iter().find(|(_, id)| once(*id)).expect("an impression that came once");

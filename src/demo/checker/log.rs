@@ -125,7 +125,7 @@ impl LogSummary {
             Event::Decision(decision) => {
                 self.decided_at.insert(decision.decision_id, decision.now.wall);
             }
-            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Catalog(_) => {}
+            Event::LeaseReturned(_) | Event::Reversal(_) | Event::Catalog(_) | Event::Ledger(_) => {}
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::proto::{self, envelope::Body};
 use super::read::{Read, id, wall};
-use super::{beacon, catalog, decision, lease, reversal};
-use crate::events::{Envelope, Event, EventError, EventId, SCHEMA_VERSION, TraceId};
+use super::{beacon, catalog, decision, lease, ledger, reversal};
+use crate::events::{Envelope, Event, EventError, EventId, LedgerRecord, SCHEMA_VERSION, TraceId};
 use crate::model::{BootId, ServerId};
 
 pub(in crate::events) fn envelope_to_wire(envelope: &Envelope) -> proto::Envelope {
@@ -23,6 +23,10 @@ pub(in crate::events) fn envelope_to_wire(envelope: &Envelope) -> proto::Envelop
             Event::Beacon(record) => Body::Beacon(beacon::to_wire(record)),
             Event::Decision(record) => Body::Decision(decision::to_wire(record)),
             Event::Catalog(record) => Body::Catalog(catalog::record_to_wire(record)),
+            Event::Ledger(record) => match &**record {
+                LedgerRecord::Entry(entry) => Body::LedgerEntry(ledger::entry_to_wire(entry)),
+                LedgerRecord::Checkpoint(checkpoint) => Body::Checkpoint(ledger::checkpoint_to_wire(checkpoint)),
+            },
         }),
     }
 }
@@ -47,6 +51,10 @@ pub(in crate::events) fn envelope_from_wire(wire: proto::Envelope) -> Read<Envel
             Body::Beacon(record) => Event::Beacon(Box::new(beacon::from_wire(record)?)),
             Body::Decision(record) => Event::Decision(Box::new(decision::from_wire(record)?)),
             Body::Catalog(record) => Event::Catalog(Box::new(catalog::record_from_wire(record)?)),
+            Body::LedgerEntry(entry) => Event::Ledger(Box::new(LedgerRecord::Entry(ledger::entry_from_wire(entry)?))),
+            Body::Checkpoint(checkpoint) => {
+                Event::Ledger(Box::new(LedgerRecord::Checkpoint(ledger::checkpoint_from_wire(&checkpoint)?)))
+            }
         },
     })
 }

@@ -9,12 +9,14 @@ mod envelope;
 mod expression;
 mod facts;
 mod lease;
+mod ledger;
 mod line_item;
 mod read;
 mod reversal;
 
 pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
 pub(super) use envelope::{envelope_from_wire, envelope_to_wire};
+pub(super) use ledger::{checkpoint_from_wire, checkpoint_to_wire, entry_from_wire, entry_to_wire};
 pub(super) use reversal::{from_wire as reversal_from_wire, to_wire as reversal_to_wire};
 
 /// What prost-build made of `schemas/segue/v1`; the schemas hold the documentation.

@@ -5,7 +5,7 @@ use std::path::Path;
 use actix_web::{App, test as http};
 
 use super::*;
-use crate::accounting::{Chain, Commit, RegisterChanges};
+use crate::accounting::{Chain, Commit};
 use crate::entropy::Entropy;
 use crate::model::{ApiKeyId, AppKey, MonotonicMs, NetworkId, Now};
 use crate::roles::campaign::samples::{
@@ -42,7 +42,7 @@ fn queries_are_read_or_refused_by_field() {
 }
 
 /// The sample catalogue with a little delivered for both advertisers, and a key of each role.
-fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, String>) {
+pub(in crate::http) fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, String>) {
     let store = Store::open(dir, AT, &Entropy::seeded(1)).expect("opens");
     let secret = store.identity().api_key_secret;
     let ring = KeyRing::new(secret);
@@ -94,7 +94,7 @@ fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap<&'static str, Strin
             reversals: Vec::new(),
             loose: Vec::new(),
             delivery: BTreeMap::from([(key(LINE_ITEM), totals(3)), (key(OTHER_LINE_ITEM), totals(7))]),
-            servers: RegisterChanges::default(),
+            ..Commit::default()
         })
         .expect("commits");
     let (clock, _) = Clock::manual(Now { wall: AT.plus_ms(1_000), monotonic: MonotonicMs(0) });

@@ -7,14 +7,14 @@ mod leasing;
 use super::fleet::Fleet;
 use super::holding::Holding;
 use super::pace::Pace;
-use super::{Batch, Input, RoleEffects};
+use super::{Batch, Input, LogRecord, RoleEffects};
 use crate::accounting::{
     Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, Lease, LedgerState, LevelId, Outcome, Owner, Register,
-    RegisterChanges, Seal, levels_of, owner_of,
+    RegisterChanges, Seal, Sealer, levels_of, owner_of,
 };
 use crate::catalog::Entity;
 use crate::decision::OfferedLease;
-use crate::events::{Envelope, Event, Reversal};
+use crate::events::{Checkpoint, Envelope, Event, LedgerRecord, Reversal};
 use crate::model::{AdvertiserId, BootId, ImpressionId, LeaseId, LineItemId, MonotonicMs, Now, ServerId};
 
 /// Time between two walks over what is remembered to drop what is too old, in milliseconds.
@@ -43,6 +43,7 @@ pub struct AccountingMachine {
     settings: MachineSettings,
     book: Book,
     chain: Chain,
+    sealer: Sealer,
     contracts: Contracts,
     fleet: Fleet,
     paces: BTreeMap<LineItemId, Pace>,
@@ -89,6 +90,7 @@ impl AccountingMachine {
             settings,
             book: state.book,
             chain: state.chain,
+            sealer: Sealer::new(state.sums, state.checkpoint),
             contracts: Contracts::default(),
             fleet,
             paces: BTreeMap::new(),
@@ -159,9 +161,28 @@ impl AccountingMachine {
         effects
     }
 
-    /// All that is not committed yet, for a stop in good order. None when nothing changed.
+    /// All that is not committed yet, with a checkpoint, for a stop in good order. None when nothing changed.
     pub fn finish(&mut self, now: Now) -> Option<Commit> {
+        if self.sealer.has_news(&self.chain) {
+            self.seal();
+        }
         self.commit(now, true)
+    }
+
+    /// The log says that a checkpoint was sealed after so many records: see [`Sealer::expect`].
+    pub fn expect_checkpoint(&mut self, chain_records: u64) {
+        self.sealer.expect(chain_records);
+    }
+
+    /// The newest checkpoint.
+    #[must_use]
+    pub const fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.sealer.last()
+    }
+
+    fn seal(&mut self) {
+        self.sealer.seal(&self.book, &self.chain);
+        self.dirty.cursor = true;
     }
 
     fn commit(&mut self, now: Now, finish: bool) -> Option<Commit> {
@@ -212,16 +233,21 @@ impl AccountingMachine {
             loose: loose.into_iter().map(|((owner, id), loose)| (owner, id, loose)).collect(),
             delivery: dirty.delivery,
             servers,
+            sums: self.sealer.sums(),
+            sealed: self.sealer.take(),
         })
     }
 
     fn read(&mut self, batch: &Batch, now: Now, effects: &mut RoleEffects) {
         for record in &batch.records {
+            if self.sealer.is_due(&self.book, &self.chain, record.envelope.received_at) {
+                self.seal();
+            }
             self.chain.append(record.digest);
             if let Some(seal) = self.chain.seal() {
                 self.dirty.seals.push(seal);
             }
-            self.apply(&record.envelope, now, effects);
+            self.apply(record, now, effects);
         }
         if batch.next != self.cursor {
             assert!(batch.next > self.cursor, "INV-25: the log is read forwards, each record once");
@@ -234,9 +260,16 @@ impl AccountingMachine {
         }
     }
 
-    fn apply(&mut self, envelope: &Envelope, now: Now, effects: &mut RoleEffects) {
+    fn apply(&mut self, record: &LogRecord, now: Now, effects: &mut RoleEffects) {
+        let envelope = &record.envelope;
         let Some(owner) = owner_of(&envelope.body) else { return };
         let applied = self.book.apply(envelope);
+        let entry = self.sealer.applied(record.offset, envelope, applied.outcome, &applied.delivery, &self.book);
+        // Posted when its cause is read back; a second copy after a crash has the same id and the same times.
+        effects.append.extend(entry.map(|entry| {
+            let body = Event::Ledger(Box::new(LedgerRecord::Entry(entry)));
+            Envelope { event_id: body.id(), body, ..envelope.clone() }
+        }));
         effects.outcomes.push(applied.outcome);
         for (key, change) in &applied.delivery {
             self.dirty.delivery.entry(*key).or_default().add(change);
@@ -262,7 +295,7 @@ impl AccountingMachine {
                     holding.returned(returned.lease_id);
                 }
             }
-            (Event::Beacon(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_), _) => {}
+            (Event::Beacon(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_), _) => {}
         }
     }
 
@@ -287,7 +320,7 @@ impl AccountingMachine {
                 ImpressionId::Unleased { .. } => return,
             },
             Event::LeaseReturned(returned) => returned.lease_id,
-            Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) => return,
+            Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => return,
         };
         let Some(lease) = self.book.accounts.get(&advertiser_id).and_then(|account| account.leases.get(&lease_id))
         else {

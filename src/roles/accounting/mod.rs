@@ -18,6 +18,7 @@ mod fleet;
 mod holding;
 mod machine;
 mod pace;
+mod sealed;
 mod shell;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -62,6 +63,8 @@ pub struct Batch {
 /// One record of the log.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogRecord {
+    /// Its place in the log.
+    pub offset: u64,
     /// Digest of its bytes, for the chain.
     pub digest: RecordDigest,
     /// What it says.

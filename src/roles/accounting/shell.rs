@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::sealed::Announcer;
 use super::{
     AccountingMachine, Batch, Input, LogRecord, MachineSettings, Message, RoleEffects, ServerNews, ServerReport,
     ServerSays,
@@ -17,10 +18,11 @@ use super::{
 use crate::accounting::{Commit, Outcome, ServerEntry, record_digest};
 use crate::catalog::Entity;
 use crate::clock::Clock;
-use crate::event_log::{AppendError, EventLog, NewRecord, ReadError, Record, Topic};
-use crate::events::{self, Envelope, EventError};
+use crate::event_log::{AppendError, EventLog, ReadError, Record, Topic};
+use crate::events::{self, EventError};
 use crate::journal::{self, FaultPoint, Faults};
 use crate::model::{BootId, MonotonicMs, Now, ServerId};
+use crate::roles::records;
 use crate::store::{LedgerStore, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
@@ -230,8 +232,11 @@ pub fn spawn(
     let (feed, inbox) = sync_channel(FEED_MAX);
     let now = clock.now();
     let (server_id, boot_id) = (settings.machine.server_id, settings.machine.boot_id);
+    let mut machine = AccountingMachine::new(settings.machine, state, now);
+    let announcer = Announcer::open(&log, &mut machine, (server_id, boot_id))?;
     let shell = Shell {
-        machine: AccountingMachine::new(settings.machine, state, now),
+        machine,
+        announcer,
         log,
         store,
         faults: settings.faults,
@@ -257,6 +262,7 @@ pub fn spawn(
 
 struct Shell {
     machine: AccountingMachine,
+    announcer: Announcer,
     log: EventLog,
     store: LedgerStore,
     faults: Faults,
@@ -367,7 +373,7 @@ impl Shell {
         let effects = self.machine.step(input, now);
         self.count(&effects);
         if !effects.append.is_empty() {
-            let records = effects.append.iter().map(encode).collect();
+            let records = effects.append.iter().map(records::encode).collect();
             self.log.append_blocking(records).map_err(AccountingError::Append)?;
         }
         if let Some(commit) = &effects.commit {
@@ -389,16 +395,17 @@ impl Shell {
     }
 
     /// Two passes of the fault point a commit: before it (odd ones) and after it (even ones).
-    fn commit(&self, commit: &Commit) -> Result<(), AccountingError> {
+    fn commit(&mut self, commit: &Commit) -> Result<(), AccountingError> {
         self.faults.reach(FaultPoint::AccountingCommit);
         self.store.commit(commit).map_err(AccountingError::Store)?;
         self.faults.reach(FaultPoint::AccountingCommit);
-        Ok(())
+        self.announcer.announce(&self.log, &commit.sealed.checkpoints)
     }
 
     fn commit_rest(&mut self) -> Result<(), AccountingError> {
         let now = self.clock.now();
-        self.machine.finish(now).map_or(Ok(()), |commit| self.commit(&commit))
+        let commit = self.machine.finish(now);
+        commit.map_or(Ok(()), |commit| self.commit(&commit))
     }
 
     fn count(&mut self, effects: &RoleEffects) {
@@ -436,12 +443,8 @@ impl Shell {
     }
 }
 
-fn encode(envelope: &Envelope) -> NewRecord {
-    NewRecord { topic: Topic::Events, key: envelope.body.key().to_vec(), payload: events::encode(envelope) }
-}
-
 fn decode(record: &Record) -> Result<LogRecord, AccountingError> {
     let envelope =
         events::decode(&record.payload).map_err(|source| AccountingError::Record { offset: record.offset, source })?;
-    Ok(LogRecord { digest: record_digest(&record.payload), envelope })
+    Ok(LogRecord { offset: record.offset, digest: record_digest(&record.payload), envelope })
 }

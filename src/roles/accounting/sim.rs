@@ -6,22 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::sealed::Announcer;
 use super::{
     AccountingMachine, Batch, Input, LeaseLeft, LineReport, LogRecord, MachineSettings, Message, MessageBody,
     RoleEffects, ServerNews, ServerReport, ServerSays,
 };
 use crate::accounting::testing::{self, ADVERTISER, NETWORK, T0, campaign, envelope, line};
-use crate::accounting::{CLOCK_TOLERANCE_MS, Refusal, SETTLE_MARGIN_MS, record_digest};
+use crate::accounting::{CLOCK_TOLERANCE_MS, Commit, Refusal, SETTLE_MARGIN_MS, record_digest};
 use crate::catalog::{Entity, LineSlot};
 use crate::decision::{LeaseDesk, Spending};
 use crate::entropy::Entropy;
-use crate::event_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, NewRecord, Topic};
+use crate::event_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Record, Topic};
 use crate::events::{self, Envelope, Event};
 use crate::journal::{Drive, Identity, JournalConfig, RealDisk, SharedDisk};
 use crate::model::{
     Advertiser, BeaconEvent, BootId, Budget, Campaign, Goal, ImpressionId, LeaseId, LineItem, LineItemId, Micros,
     MonotonicMs, Now, PacingMode, PriceModel, Pricing, ServerId, Status, Tier, WallMs, Zone,
 };
+use crate::roles::records;
 use crate::store::{LedgerStore, Store};
 use crate::workload::Draws;
 
@@ -62,6 +64,7 @@ pub(crate) struct Sim {
     pub(crate) log: EventLog,
     pub(crate) ledger: LedgerStore,
     pub(crate) machine: AccountingMachine,
+    announcer: Announcer,
     pub(crate) now: Now,
     draws: Draws,
     /// Counts all runs, of accounting and of servers.
@@ -194,6 +197,10 @@ impl DecisionServer {
     }
 }
 
+fn ids(boot: u128) -> (ServerId, BootId) {
+    (ServerId::from_u128(7), BootId::from_u128(boot))
+}
+
 impl Sim {
     pub(crate) fn new(dir: &Path, seed: u64) -> Self {
         Self::with_servers(dir, seed, 1)
@@ -216,9 +223,12 @@ impl Sim {
         entities.push(line_entity(1, Some(i64::from(draws.between(1, 20_000))), None));
         entities.push(line_entity(2, Some(i64::from(draws.between(1, 50_000))), None));
         entities.push(line_entity(3, None, None));
+        let log = EventLog::Embedded(Arc::new(log));
+        let mut machine = AccountingMachine::new(settings(100), ledger.load().expect("loads"), now);
         let mut sim = Self {
-            machine: AccountingMachine::new(settings(100), ledger.load().expect("loads"), now),
-            log: EventLog::Embedded(Arc::new(log)),
+            announcer: Announcer::open(&log, &mut machine, ids(100)).expect("reads"),
+            machine,
+            log,
             ledger,
             now,
             draws,
@@ -331,12 +341,7 @@ impl Sim {
     }
 
     pub(crate) fn append(&self, envelopes: Vec<Envelope>) {
-        let record = |envelope: Envelope| NewRecord {
-            topic: Topic::Events,
-            key: envelope.body.key().to_vec(),
-            payload: events::encode(&envelope),
-        };
-        let records: Vec<_> = envelopes.into_iter().map(record).collect();
+        let records: Vec<_> = envelopes.iter().map(records::encode).collect();
         // An append fits into one of the small segments.
         for piece in records.chunks(200) {
             self.log.append_blocking(piece.to_vec()).expect("appended");
@@ -378,11 +383,12 @@ impl Sim {
             let end = self.log.durable_end(Topic::Events);
             let count = self.draws.between(1, 200) as usize;
             let batch = self.log.read(Topic::Events, None, self.machine.cursor(), count, 1 << 20).expect("reads");
-            let record = |payload: &[u8]| LogRecord {
-                digest: record_digest(payload),
-                envelope: events::decode(payload).expect("understood"),
+            let record = |read: &Record| LogRecord {
+                offset: read.offset,
+                digest: record_digest(&read.payload),
+                envelope: events::decode(&read.payload).expect("understood"),
             };
-            let records = batch.records.iter().map(|read| record(&read.payload)).collect();
+            let records = batch.records.iter().map(record).collect();
             self.step(Input::Records(Batch { records, next: batch.next_offset, end }));
             if self.machine.cursor() >= self.log.durable_end(Topic::Events) {
                 return;
@@ -394,7 +400,7 @@ impl Sim {
         let effects: RoleEffects = self.machine.step(input, self.now);
         self.append(effects.append);
         if let Some(commit) = &effects.commit {
-            self.ledger.commit(commit).expect("commits");
+            self.commit(commit);
         }
         for message in effects.messages {
             self.take(message);
@@ -437,6 +443,7 @@ impl Sim {
     pub(crate) fn crash_accounting(&mut self) {
         self.boots += 1;
         self.machine = AccountingMachine::new(settings(self.boots), self.ledger.load().expect("loads"), self.now);
+        self.announcer = Announcer::open(&self.log, &mut self.machine, ids(self.boots)).expect("reads");
         self.tell_catalogue();
         // Accounting says anew what it says only when it changes.
         for server in &mut self.servers {
@@ -475,8 +482,13 @@ impl Sim {
     pub(crate) fn stop(&mut self) {
         self.pump();
         if let Some(commit) = self.machine.finish(self.now) {
-            self.ledger.commit(&commit).expect("commits");
+            self.commit(&commit);
         }
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        self.ledger.commit(commit).expect("commits");
+        self.announcer.announce(&self.log, &commit.sealed.checkpoints).expect("appended");
     }
 
     /// Half a virtual day with crashes, changes of budgets and quiet hours in which leases close; then a stop.
@@ -547,7 +559,8 @@ impl Sim {
             | Event::Reversal(_)
             | Event::Beacon(_)
             | Event::Decision(_)
-            | Event::Catalog(_) => None,
+            | Event::Catalog(_)
+            | Event::Ledger(_) => None,
         };
         self.events().into_iter().filter_map(run).collect()
     }

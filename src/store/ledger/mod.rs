@@ -3,11 +3,14 @@
 //! | keyspace | key | row |
 //! | --- | --- | --- |
 //! | `ledger_meta` | `cursor` | place in the log, log time, chain of digests |
+//! | `ledger_meta` | `sums` | sums over entries and delivery |
 //! | `ledger_seals` | records (8 bytes, big-endian) | the chain's digest (32 bytes) after so many records |
 //! | `ledger_balances` | advertiser, level | settled and open; of a day that is long over, no more |
 //! | `ledger_leases` | advertiser, lease | a lease that is open or still remembered |
 //! | `ledger_leases_past` | advertiser, lease | a lease that is over for good |
 //! | `ledger_reversals` | advertiser, impression | a charge taken back; kept for good |
+//! | `ledger_entries` | advertiser, day, number | an entry; never changed, never removed |
+//! | `ledger_checkpoints` | number (8 bytes, big-endian) | a checkpoint; never changed, never removed |
 //! | `ledger_loose` | owner, impression | an impression without a lease |
 //! | `ledger_delivery` | line item, hour | delivery totals |
 //! | `servers` | server | the register of servers, which is not made from the log |
@@ -17,17 +20,20 @@
 
 mod reversals;
 pub mod rows;
+mod sealed;
 mod servers;
+
+use std::collections::BTreeMap;
 
 use fjall::{Database, Keyspace, PersistMode};
 
 use super::{StoreError, damaged, keyspace};
 use crate::accounting::{
     AdvertiserAccount, Balance, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, Loose,
-    Owner, REVERSAL_KEPT_MS, Register, Seal, ServerEntry,
+    Owner, REVERSAL_KEPT_MS, Register, Seal, ServerEntry, Sums,
 };
-use crate::events::Reversal;
-use crate::model::{AdvertiserId, ImpressionId, LineItemId, WallMs};
+use crate::events::{Checkpoint, LedgerEntry, Reversal};
+use crate::model::{AdvertiserId, Day, ImpressionId, LeaseId, LineItemId, WallMs};
 use rows::RowError;
 
 const META: &str = "ledger_meta";
@@ -36,10 +42,13 @@ const BALANCES: &str = "ledger_balances";
 const LEASES: &str = "ledger_leases";
 const PAST: &str = "ledger_leases_past";
 const REVERSALS: &str = "ledger_reversals";
+const ENTRIES: &str = "ledger_entries";
+const CHECKPOINTS: &str = "ledger_checkpoints";
 const LOOSE: &str = "ledger_loose";
 const DELIVERY: &str = "ledger_delivery";
 const SERVERS: &str = "servers";
 const CURSOR: &[u8] = b"cursor";
+const SUMS: &[u8] = b"sums";
 
 /// The ledger's keyspaces. Accounting commits; anybody may read.
 #[derive(Clone)]
@@ -51,6 +60,8 @@ pub struct LedgerStore {
     leases: Keyspace,
     past: Keyspace,
     reversals: Keyspace,
+    entries: Keyspace,
+    checkpoints: Keyspace,
     loose: Keyspace,
     delivery: Keyspace,
     servers: Keyspace,
@@ -79,6 +90,8 @@ impl LedgerStore {
             leases: keyspace(&database, LEASES)?,
             past: keyspace(&database, PAST)?,
             reversals: keyspace(&database, REVERSALS)?,
+            entries: keyspace(&database, ENTRIES)?,
+            checkpoints: keyspace(&database, CHECKPOINTS)?,
             loose: keyspace(&database, LOOSE)?,
             delivery: keyspace(&database, DELIVERY)?,
             servers: keyspace(&database, SERVERS)?,
@@ -111,7 +124,8 @@ impl LedgerStore {
             };
             set.seen.insert(impression_id, loose);
         }
-        Ok(LedgerState { book, cursor, chain, register: Register::load(self.servers()?) })
+        let register = Register::load(self.servers()?);
+        Ok(LedgerState { book, cursor, chain, register, sums: self.sums()?, checkpoint: self.newest_checkpoint()? })
     }
 
     /// Makes a commit durable, all or nothing.
@@ -131,6 +145,14 @@ impl LedgerStore {
             let key = reversals::key(reversal.advertiser_id, reversal.impression_id);
             batch.insert(&self.reversals, key, reversals::encode(reversal));
         }
+        for entry in &commit.sealed.entries {
+            batch.insert(&self.entries, sealed::entry_key(entry), sealed::encode_entry(entry));
+        }
+        for checkpoint in &commit.sealed.checkpoints {
+            let row = sealed::encode_checkpoint(checkpoint);
+            batch.insert(&self.checkpoints, checkpoint.number.to_be_bytes(), row);
+        }
+        batch.insert(&self.meta, SUMS, sealed::encode_sums(&commit.sums));
         for (advertiser_id, lease) in &commit.leases {
             batch.insert(
                 &self.leases,
@@ -253,6 +275,91 @@ impl LedgerStore {
         read_all(&self.reversals, REVERSALS, reversals::read)
     }
 
+    /// Sums over all entries and all delivery.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sums(&self) -> Result<Sums, StoreError> {
+        let row = self.meta.get(SUMS).map_err(|source| StoreError::Read { what: META, source })?;
+        row.map_or(Ok(Sums::default()), |row| sealed::decode_sums(&row).map_err(|error| damaged(META, SUMS, error)))
+    }
+
+    /// All entries of the ledger, by advertiser, day and number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entries(&self) -> Result<Vec<LedgerEntry>, StoreError> {
+        read_all(&self.entries, ENTRIES, sealed::read_entry)
+    }
+
+    /// An advertiser's entries of the days from `first` on and before `end`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entries_of(&self, id: AdvertiserId, first: Day, end: Day) -> Result<Vec<LedgerEntry>, StoreError> {
+        let range = sealed::entries_from(id, first)..sealed::entries_from(id, end.max(first));
+        read_rows(self.entries.range(range), ENTRIES, sealed::read_entry)
+    }
+
+    /// All checkpoints, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        read_all(&self.checkpoints, CHECKPOINTS, sealed::read_checkpoint)
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let newest = self.checkpoints.iter().rev().take(1);
+        Ok(read_rows(newest, CHECKPOINTS, sealed::read_checkpoint)?.pop())
+    }
+
+    /// A lease: open, remembered or past.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lease(&self, id: AdvertiserId, lease_id: LeaseId) -> Result<Option<Lease>, StoreError> {
+        let key = rows::lease_key(id, lease_id);
+        for (keyspace, name) in [(&self.leases, LEASES), (&self.past, PAST)] {
+            if let Some(row) = keyspace.get(&key).map_err(|source| StoreError::Read { what: name, source })? {
+                return lease_row(&key, &row).map(|(_, lease)| Some(lease)).map_err(|error| damaged(name, &key, error));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an impression's charge was taken back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_reversed(&self, id: AdvertiserId, impression_id: ImpressionId) -> Result<bool, StoreError> {
+        let key = reversals::key(id, impression_id);
+        self.reversals.contains_key(key).map_err(|source| StoreError::Read { what: REVERSALS, source })
+    }
+
+    /// An advertiser's leases of the days from `first` on and before `end`: open, remembered and past. Looks at all of its leases.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leases_of(&self, id: AdvertiserId, first: Day, end: Day) -> Result<Vec<Lease>, StoreError> {
+        let mut leases = BTreeMap::new();
+        // The remembered ones first: one that a commit moves in between is then seen twice rather than not at all.
+        for (rows, name) in [(self.leases.prefix(id.to_bytes()), LEASES), (self.past.prefix(id.to_bytes()), PAST)] {
+            for row in rows {
+                let (key, value) = row.into_inner().map_err(|source| StoreError::Read { what: name, source })?;
+                let (_, lease) = lease_row(&key, &value).map_err(|error| damaged(name, &key, error))?;
+                if (first..end).contains(&lease.grant.advertiser_day) {
+                    leases.insert(lease.grant.lease_id, lease);
+                }
+            }
+        }
+        Ok(leases.into_values().collect())
+    }
+
     /// Impressions without a lease.
     ///
     /// # Errors
@@ -295,6 +402,14 @@ impl LedgerStore {
         Ok(found)
     }
 
+    /// Writes all rows into tables, as a store of some size has them: for tests of what lies in files.
+    #[cfg(test)]
+    pub(crate) fn write_tables(&self) {
+        for keyspace in [&self.meta, &self.seals, &self.balances, &self.leases, &self.past, &self.delivery] {
+            keyspace.rotate_memtable_and_wait().expect("written");
+        }
+    }
+
     /// Every row that is made from the log, as bytes, in order: equal books have equal bytes (INV-25). The register of servers is not.
     ///
     /// # Errors
@@ -308,6 +423,8 @@ impl LedgerStore {
             (LEASES, &self.leases),
             (PAST, &self.past),
             (REVERSALS, &self.reversals),
+            (ENTRIES, &self.entries),
+            (CHECKPOINTS, &self.checkpoints),
             (LOOSE, &self.loose),
             (DELIVERY, &self.delivery),
         ];

@@ -191,7 +191,7 @@ struct CursorRow {
     chain_digest: Vec<u8>,
 }
 
-fn check(version: u32) -> Result<(), RowError> {
+pub(super) fn check(version: u32) -> Result<(), RowError> {
     match version {
         0 => Err(RowError::Field("version")),
         1..=ROW_VERSION => Ok(()),
