@@ -156,12 +156,12 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         },
         reports: reports_api(&store, &campaigns, &clock, &metrics)?,
         servers: ServersApi { campaigns: campaigns.clone(), accounting: accounting.watch(), metrics: metrics.clone() },
-        verdicts: VerdictsApi {
-            campaigns: campaigns.clone(),
-            verdicts: Verdicts::new(log.clone(), store.ledger()?, server_id, boot_id),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-        },
+        verdicts: verdicts(
+            &campaigns,
+            Verdicts::new(log.clone(), store.ledger()?, server_id, boot_id),
+            &clock,
+            &metrics,
+        ),
         request_ids: RequestIds::new(boot_id),
         clock,
     };
@@ -213,6 +213,11 @@ fn observe(
         }
     })?;
     Ok((samples, Observers { stop_reporter, threads: vec![sampling, reporting] }))
+}
+
+/// Verdicts on traffic.
+fn verdicts(campaigns: &CampaignHandle, verdicts: Verdicts, clock: &Clock, metrics: &Metrics) -> VerdictsApi {
+    VerdictsApi { campaigns: campaigns.clone(), verdicts, clock: clock.clone(), metrics: metrics.clone() }
 }
 
 /// The player's side.

@@ -246,23 +246,35 @@ pub struct Invoice {
 /// One line's key: campaign, line item, price model, reason of a credit.
 type LineKey = (CampaignId, LineItemId, PriceModel, Option<InvalidTraffic>);
 
+/// The price of each of a line's events.
+#[derive(Clone, Copy, Default)]
+enum Unit {
+    /// Nothing was added yet.
+    #[default]
+    Unknown,
+    /// The same for all.
+    Same(i128),
+    /// There is none for all.
+    Various,
+}
+
 /// A line as it adds up.
 #[derive(Default)]
 struct Sum {
     quantity: u64,
     amount: i128,
-    /// The price of each so far; the outer none before the first, the inner where they differ.
-    unit: Option<Option<i128>>,
+    unit: Unit,
 }
 
 impl Sum {
     fn add(&mut self, model: PriceModel, quantity: u64, amount: i128) {
         let each = i128::from(quantity);
         let unit = (model != PriceModel::Flat && each > 0 && amount % each == 0).then(|| amount / each);
-        self.unit = Some(match self.unit {
-            None => unit,
-            Some(before) => before.filter(|before| Some(*before) == unit),
-        });
+        self.unit = match (self.unit, unit) {
+            (Unit::Unknown, Some(unit)) => Unit::Same(unit),
+            (Unit::Same(before), Some(unit)) if before == unit => Unit::Same(unit),
+            (Unit::Unknown | Unit::Same(_) | Unit::Various, _) => Unit::Various,
+        };
         self.quantity += quantity;
         self.amount += amount;
     }
@@ -292,7 +304,7 @@ pub fn invoice(material: &Material<'_>) -> Result<Invoice, InvoiceError> {
         unbilled,
         leases: leases.len() as u64,
         entries: entries.len() as u64,
-        checkpoints: rests_on(material, &leases, sealing),
+        checkpoints: rests_on(material, &leases, sealing.as_ref()),
     })
 }
 
@@ -370,7 +382,10 @@ fn credits(entries: &[&LedgerEntry], names: &Names) -> Result<Vec<InvoiceLine>, 
 fn lines(sums: BTreeMap<LineKey, Sum>, names: &Names) -> Result<Vec<InvoiceLine>, InvoiceError> {
     let line = |((campaign_id, line_item_id, price_model, reason), sum): (LineKey, Sum)| {
         let name = |name: Option<&String>, id: &dyn fmt::Display| name.cloned().unwrap_or_else(|| id.to_string());
-        let unit_price = sum.unit.flatten().map(narrow).transpose()?;
+        let unit_price = match sum.unit {
+            Unit::Same(unit) => Some(narrow(unit)?),
+            Unit::Unknown | Unit::Various => None,
+        };
         Ok(InvoiceLine {
             campaign_id,
             campaign: name(names.campaigns.get(&campaign_id), &campaign_id),
@@ -416,10 +431,10 @@ fn state(material: &Material<'_>, leases: &[&Lease], is_sealed: bool) -> Invoice
     }
 }
 
-fn rests_on(material: &Material<'_>, leases: &[&Lease], sealing: Option<Checkpoint>) -> Vec<Sealing> {
+fn rests_on(material: &Material<'_>, leases: &[&Lease], sealing: Option<&Checkpoint>) -> Vec<Sealing> {
     let first_grant = leases.iter().map(|lease| lease.grant.granted_at).min();
     let opening = first_grant.and_then(|at| material.checkpoints.iter().rfind(|before| before.log_time < at)).copied();
-    let closing = sealing.or_else(|| material.checkpoints.last().copied());
+    let closing = sealing.or(material.checkpoints.last()).copied();
     let mut rests_on: Vec<_> = opening.into_iter().chain(closing).collect();
     rests_on.dedup_by_key(|checkpoint| checkpoint.number);
     rests_on

@@ -372,14 +372,14 @@ fn fix_partitions(disk: &SharedDisk, dir: &Path, configured: &PartitionCounts) -
     disk.sync_dir(dir).map_err(failed)
 }
 
+/// A file of partition counts, and what it says.
+type RecordedPartitions = (PathBuf, Vec<(Topic, u32)>);
+
 /// The partition counts that a data directory was made with, and the file that says so.
 ///
 /// # Errors
 /// The file, and what the disk says or why it can't be understood.
-pub fn recorded_partitions(
-    disk: &SharedDisk,
-    data_dir: &Path,
-) -> Result<(PathBuf, Vec<(Topic, u32)>), (PathBuf, io::Error)> {
+pub fn recorded_partitions(disk: &SharedDisk, data_dir: &Path) -> Result<RecordedPartitions, (PathBuf, io::Error)> {
     let path = data_dir.join("journal").join(PARTITIONS_FILE);
     match read_partitions(disk, &path) {
         Ok(recorded) => Ok((path, recorded)),

@@ -285,6 +285,9 @@ fn of(book: &mut Book, id: AdvertiserId) -> &mut AdvertiserAccount {
     book.accounts.entry(id).or_insert_with(|| AdvertiserAccount::new(id))
 }
 
+/// Leases and entries of a month.
+type MonthRows<'r> = (Vec<&'r Lease>, Vec<&'r LedgerEntry>);
+
 /// Every month of every advertiser: what its invoice comes to, against the recount of the log.
 pub(super) fn invoices(recount: &Recount, ledger: &LedgerRows, report: &mut AuditReport) {
     let mut expected: BTreeMap<(AdvertiserId, Month), (i128, i128)> = BTreeMap::new();
@@ -296,7 +299,7 @@ pub(super) fn invoices(recount: &Recount, ledger: &LedgerRows, report: &mut Audi
         let key = (reversal.advertiser_id, Month::of(reversal.advertiser_day));
         expected.entry(key).or_default().1 -= i128::from(reversal.price.0);
     }
-    let mut rows: BTreeMap<(AdvertiserId, Month), (Vec<&Lease>, Vec<&LedgerEntry>)> = BTreeMap::new();
+    let mut rows: BTreeMap<(AdvertiserId, Month), MonthRows<'_>> = BTreeMap::new();
     for (id, lease) in &ledger.leases {
         rows.entry((*id, Month::of(lease.grant.advertiser_day))).or_default().0.push(lease);
     }

@@ -52,7 +52,9 @@ fn fill(api: &ReportsApi) {
     };
     entries.extend(ledger::reversal(5, &reversal));
     let mut sums = Sums::default();
-    entries.iter().for_each(|entry| ledger::post(&mut sums.trial, entry));
+    for entry in &entries {
+        ledger::post(&mut sums.trial, entry);
+    }
     let checkpoint = Checkpoint { number: 1, log_time: LATER, trial: sums.trial, ..samples::checkpoint() };
     let commit = Commit {
         cursor: 2,

@@ -39,7 +39,7 @@ struct World {
 
 /// A log in which impressions 0 to 3 were heard, and books in which the first two were charged.
 fn world(dir: &std::path::Path) -> World {
-    let (reports, _writer, secrets) = make(dir);
+    let (reports, writer, secrets) = make(dir);
     let disk: SharedDisk = Arc::new(RealDisk);
     let ids = Identity { server: ServerId::from_u128(7), boot: BootId::from_u128(8) };
     let config = EmbeddedLogConfig { drive: Drive::Inline, ..EmbeddedLogConfig::new(dir, ids) };
@@ -51,7 +51,7 @@ fn world(dir: &std::path::Path) -> World {
     reports.ledger.commit(&Commit { cursor: 4, leases, ..Commit::default() }).expect("commits");
     let verdicts = Verdicts::new(log.clone(), reports.ledger, ids.server, ids.boot);
     let api = VerdictsApi { campaigns: reports.campaigns, verdicts, clock: reports.clock, metrics: reports.metrics };
-    World { api, log, secrets, _writer }
+    World { api, log, secrets, _writer: writer }
 }
 
 /// Posts a body with somebody's key; status and answer.

@@ -340,6 +340,7 @@ impl Sim {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass what they made for it")]
     pub(crate) fn append(&self, envelopes: Vec<Envelope>) {
         let records: Vec<_> = envelopes.iter().map(records::encode).collect();
         // An append fits into one of the small segments.

@@ -180,7 +180,9 @@ mod tests {
         let mut text = String::new();
         for (name, bytes) in rows {
             write!(text, "{name} ").expect("to a String");
-            bytes.iter().for_each(|byte| write!(text, "{byte:02x}").expect("to a String"));
+            for byte in bytes {
+                write!(text, "{byte:02x}").expect("to a String");
+            }
             text.push('\n');
         }
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/golden/v1/ledger_sealed_rows.txt");
