@@ -145,6 +145,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     };
     let player = player(config, &identity, boot_id, spending, surroundings, campaigns.clone(), address)?;
     let health = Health::new(log.clone(), accounting.watch(), Arc::clone(&leases), Arc::clone(&lights));
+    let reversals = Verdicts::new(log.clone(), store.ledger()?, server_id, boot_id);
     let parts = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: metrics.clone() },
@@ -156,12 +157,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         },
         reports: reports_api(&store, &campaigns, &clock, &metrics)?,
         servers: ServersApi { campaigns: campaigns.clone(), accounting: accounting.watch(), metrics: metrics.clone() },
-        verdicts: verdicts(
-            &campaigns,
-            Verdicts::new(log.clone(), store.ledger()?, server_id, boot_id),
-            &clock,
-            &metrics,
-        ),
+        verdicts: verdicts(&campaigns, reversals, &clock, &metrics),
         request_ids: RequestIds::new(boot_id),
         clock,
     };

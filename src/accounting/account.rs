@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::delivery::{DeliveryChanges, DeliveryKey, DeliveryTotals, UnbilledReason};
-use super::lease::{Grant, Lease, MAX_ORDINALS, Returned};
+use super::lease::{CLOSED_LEASE_KEPT_MS, Grant, Lease, MAX_ORDINALS, Returned};
 use super::loose::LooseSet;
 use super::settle;
 use crate::events::{BudgetLevel, Envelope, Event, LeaseClosed, LeaseGranted, LeaseReturned, LimitWindow, Reversal};
@@ -393,10 +393,14 @@ fn reverse(account: &mut AdvertiserAccount, reversal: &Reversal) -> Effects {
     Effects { outcome, delivery: DeliveryChanges::from([(key, totals)]) }
 }
 
-/// Whether the lease, as far as it is remembered, charged the impression.
+/// Whether the lease charged the impression, as far as every copy of the books must remember it: when a lease is forgotten depends on when commits
+/// are made, so what may be forgotten is not asked.
 fn is_charged(account: &AdvertiserAccount, reversal: &Reversal) -> bool {
     let ImpressionId::Leased { lease_id, ordinal } = reversal.impression_id else { return false };
-    account.leases.get(&lease_id).is_none_or(|lease| {
+    if reversal.reversed_at.since(reversal.decided_at) > CLOSED_LEASE_KEPT_MS {
+        return true;
+    }
+    account.leases.get(&lease_id).is_some_and(|lease| {
         lease.settled.contains(ordinal)
             && (lease.grant.campaign_id, lease.grant.line_item_id) == (reversal.campaign_id, reversal.line_item_id)
     })

@@ -30,7 +30,10 @@ fn a_charge_is_taken_back_once_and_within_seven_days() {
     let ignored = Outcome::Ignored;
     check_outcomes(&charged, &reversal(3, 10, in_time), taken_back);
     check_outcomes(&charged, &reversal(3, 10, in_time.plus_ms(1)), ignored(IgnoredReason::TooLate));
-    check_outcomes(&charged, &reversal(4, 10, in_time), ignored(IgnoredReason::NotCharged));
+    let soon = T0.plus_ms(1_000 + CLOSED_LEASE_KEPT_MS);
+    check_outcomes(&charged, &reversal(3, 10, soon), taken_back);
+    check_outcomes(&charged, &reversal(4, 10, soon), ignored(IgnoredReason::NotCharged));
+    check_outcomes(&[], &reversal(3, 10, soon), ignored(IgnoredReason::NotCharged));
     check_outcomes(&charged, &reversal(3, 11, in_time), ignored(IgnoredReason::NotCharged));
     check_outcomes(&charged, &reversal(3, 0, in_time), ignored(IgnoredReason::NotCharged));
     check_outcomes(&charged, &reversal(3, -10, in_time), ignored(IgnoredReason::NotCharged));
