@@ -9,12 +9,16 @@
 //!
 //! Pure; who calls it appends the records. A record that is lost costs nothing but time: its lease stays counted as spent until it is closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::spending::{LeaseRest, LeaseTerms, Spending};
 use crate::catalog::LineSlot;
 use crate::events::{Event, LeaseReturned};
-use crate::model::{AdvertiserId, BootId, CampaignId, LineItemId, NetworkId, Now, ServerId};
+use crate::model::{AdvertiserId, BootId, CampaignId, LeaseId, LineItemId, NetworkId, Now, ServerId};
+
+/// Leases of a line item that are remembered as seen, whatever became of them: as many as may be open of it, so that a message which comes twice
+/// finds its lease known or over.
+const SEEN_MAX: usize = 64;
 
 /// Whose money a lease is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -44,6 +48,8 @@ pub struct LeaseDesk {
     server_id: ServerId,
     boot_id: BootId,
     held: BTreeMap<LineItemId, (LineSlot, OfferedLease)>,
+    /// The last leases of each line item, newest last.
+    seen: BTreeMap<LineItemId, VecDeque<LeaseId>>,
     is_closed: bool,
 }
 
@@ -51,7 +57,7 @@ impl LeaseDesk {
     /// A desk of that run of a server; it holds nothing.
     #[must_use]
     pub const fn new(server_id: ServerId, boot_id: BootId) -> Self {
-        Self { server_id, boot_id, held: BTreeMap::new(), is_closed: false }
+        Self { server_id, boot_id, held: BTreeMap::new(), seen: BTreeMap::new(), is_closed: false }
     }
 
     /// Draws from this lease from now on. `slot` is where its line item stands; none when it stands nowhere. Returns what is given back: the lease
@@ -63,9 +69,9 @@ impl LeaseDesk {
         offered: OfferedLease,
         now: Now,
     ) -> Option<Event> {
-        let held = self.held.get(&offered.owner.line_item_id);
-        if held.is_some_and(|(_, held)| held.terms.lease_id == offered.terms.lease_id) {
-            // A message that came twice: to install the lease again would let it be drawn from again (INV-24).
+        if !self.is_new(&offered) {
+            // A message that came twice, perhaps behind the next lease's: to install the lease again would let its ordinals be drawn
+            // again (INV-24).
             return None;
         }
         let slot = slot.filter(|_| !self.is_closed && now.monotonic < offered.terms.draw_until);
@@ -73,6 +79,19 @@ impl LeaseDesk {
         let rest = spending.install_lease(slot, offered.terms);
         let before = self.held.insert(offered.owner.line_item_id, (slot, offered));
         self.given_back(before, rest, now)
+    }
+
+    /// Whether the lease is offered for the first time; it is known from then on.
+    fn is_new(&mut self, offered: &OfferedLease) -> bool {
+        let seen = self.seen.entry(offered.owner.line_item_id).or_default();
+        if seen.contains(&offered.terms.lease_id) {
+            return false;
+        }
+        if seen.len() >= SEEN_MAX {
+            seen.pop_front();
+        }
+        seen.push_back(offered.terms.lease_id);
+        true
     }
 
     /// Gives back the leases whose time to draw is over, and those of line items that may not serve any more.
@@ -187,6 +206,8 @@ mod tests {
         assert_eq!(desk.install(&spending, Some(slot), offer(1, 9, 100, 50), at(0)), None, "the message came twice");
         spending.draw(slot, LeaseId::from_u128(1), Micros(30), at(1)).expect("there is money");
         assert_eq!(told(desk.install(&spending, Some(slot), offer(2, 9, 100, 60), at(2))), [(1, 30, 1)]);
+        assert_eq!(desk.install(&spending, Some(slot), offer(1, 9, 100, 50), at(3)), None, "behind the next lease's");
+        assert_eq!(spending.read(slot, at(3)).lease.map(|lease| lease.lease_id), Some(LeaseId::from_u128(2)));
         assert!(desk.sweep(&spending, at(59), |_| true).is_empty());
         assert_eq!(told(desk.sweep(&spending, at(60), |_| true)), [(2, 0, 0)]);
         assert_eq!(desk.install(&spending, Some(slot), offer(3, 9, 100, 90), at(70)), None);
