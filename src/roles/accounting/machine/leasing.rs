@@ -271,7 +271,15 @@ impl AccountingMachine {
     /// Leases that never were handed over: nothing was drawn from them, whatever becomes of their server.
     fn returns(&mut self, now: Now) -> Vec<Event> {
         let unused = std::mem::take(&mut self.unused).into_iter();
-        let returned = unused.map(|(server_id, boot_id, lease)| LeaseReturned {
+        // In the name of the run that it was granted to: it may wait since before a restart that accounting hears of only now, and a return by
+        // anybody else is none.
+        let run_of = |lease: &OfferedLease| {
+            let account = self.book.accounts.get(&lease.owner.advertiser_id)?;
+            let grant = &account.leases.get(&lease.terms.lease_id)?.grant;
+            Some((grant.server_id, grant.boot_id))
+        };
+        let named = unused.map(|(server_id, boot_id, lease)| (run_of(&lease).unwrap_or((server_id, boot_id)), lease));
+        let returned = named.map(|((server_id, boot_id), lease)| LeaseReturned {
             lease_id: lease.terms.lease_id,
             server_id,
             boot_id,
