@@ -72,7 +72,8 @@ impl Fleet {
         match news {
             ServerNews::Registered => {}
             ServerNews::Draining => self.register.drain(server_id, boot_id),
-            ServerNews::Complete { until, shipped_end } => self.register.mark(mark(until, shipped_end)),
+            // Nobody has received anything in the future: a clock that is ahead says so, and leases must not close by it.
+            ServerNews::Complete { until, shipped_end } => self.register.mark(mark(until.min(now.wall), shipped_end)),
             ServerNews::Closed { until, shipped_end } => self.register.close(mark(until, shipped_end)),
         }
         self.register.applied(cursor);
