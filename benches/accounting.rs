@@ -47,11 +47,12 @@ fn apply(criterion: &mut Criterion) {
         bencher.iter_batched(
             || AccountingMachine::new(stream::settings(), segue::accounting::LedgerState::default(), now),
             |mut machine| {
-                let record = |payload: &Vec<u8>| LogRecord {
+                let record = |(offset, payload): (usize, &Vec<u8>)| LogRecord {
+                    offset: offset as u64,
                     digest: record_digest(payload),
                     envelope: events::decode(payload).expect("just encoded"),
                 };
-                let records = payloads.iter().map(record).collect();
+                let records = payloads.iter().enumerate().map(record).collect();
                 let batch = Batch { records, next: payloads.len() as u64, end: u64::MAX };
                 black_box(machine.step(Input::Records(batch), now));
             },

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use segue::accounting::{Book, record_digest};
 use segue::entropy::Entropy;
-use segue::event_log::{EmbeddedLog, EmbeddedLogConfig, NewRecord, Topic};
+use segue::event_log::{EmbeddedLog, EmbeddedLogConfig, NewRecord, Record, Topic};
 use segue::events::{self, Envelope};
 use segue::journal::{Drive, Identity, RealDisk, SharedDisk};
 use segue::model::{BootId, MonotonicMs, Now, ServerId};
@@ -72,11 +72,12 @@ fn restart(log: &EmbeddedLog, folder: &std::path::Path) {
     let end = log.durable_end(Topic::Events);
     while machine.cursor() < end {
         let batch = log.read(Topic::Events, None, machine.cursor(), BATCH, 4 << 20).expect("reads");
-        let decode = |payload: &[u8]| LogRecord {
-            digest: record_digest(payload),
-            envelope: events::decode(payload).expect("understood"),
+        let decode = |record: &Record| LogRecord {
+            offset: record.offset,
+            digest: record_digest(&record.payload),
+            envelope: events::decode(&record.payload).expect("understood"),
         };
-        let records = batch.records.iter().map(|record| decode(&record.payload)).collect();
+        let records = batch.records.iter().map(decode).collect();
         let elapsed = u64::try_from(started.elapsed().as_millis()).expect("a short time");
         // An end that is never reached: a replay grants nothing.
         let effects =
