@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz lint check-tools
+.PHONY: help demo simulate test bench fuzz lint check-tools
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -13,6 +13,9 @@ help: ## This list
 
 demo: check-tools ## A made-up network with listeners, until Ctrl-C [SECONDS=30: that long]
 	cargo run --quiet -- demo $(if $(SECONDS),--seconds $(SECONDS))
+
+simulate: check-tools ## The books under seeded faults in virtual time [SEEDS=1000]
+	cargo run --quiet -- simulate --suite faults --seeds $(if $(SEEDS),$(SEEDS),1000)
 
 test: check-tools ## All tests, and a table of what was skipped
 	@scripts/test.sh

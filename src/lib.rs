@@ -23,6 +23,7 @@ pub mod model;
 pub mod pacing;
 pub mod pod;
 pub mod roles;
+pub mod sim;
 pub mod store;
 pub mod targeting;
 pub mod telemetry;

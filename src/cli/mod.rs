@@ -11,6 +11,7 @@ mod journal;
 mod options;
 mod serve;
 mod servers;
+mod simulate;
 mod stopped;
 
 use std::io::Write;
@@ -57,6 +58,8 @@ enum Command {
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
     Demo(demo::Args),
+    /// Run the system in one thread and virtual time with everything that can go wrong; exit status 1 when a check fails.
+    Simulate(simulate::Args),
 }
 
 /// How a command ended that could do its work.
@@ -123,6 +126,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Journal(args) => journal::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Simulate(args) => simulate::run(args),
     }
 }
 

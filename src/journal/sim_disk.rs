@@ -237,6 +237,13 @@ impl SimDisk {
         self.state().operations_left = Some(operations);
     }
 
+    /// No death and no failing sync is ordered any more.
+    pub fn spare(&self) {
+        let mut state = self.state();
+        state.operations_left = None;
+        state.syncs_until_error = None;
+    }
+
     /// Writes, syncs and changes of names so far: the range that [`SimDisk::die_after`] can choose from.
     #[must_use]
     pub fn operations(&self) -> u64 {

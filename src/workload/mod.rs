@@ -8,4 +8,5 @@ mod draws;
 pub mod reference;
 pub mod world;
 
+pub(crate) use draws::whole;
 pub use draws::{Draws, Zipf};

@@ -1,0 +1,425 @@
+//! What must hold: at each step, when the faults are over, and at rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::clock_model::true_wall;
+use super::log_model::Kept;
+use super::world::World;
+use crate::accounting::audit::{AuditRecord, AuditReport, audit};
+use crate::accounting::{Balance, Lease, LevelId, UnbilledReason, record_digest};
+use crate::catalog::Entity;
+use crate::events::{self, Checkpoint, Envelope, Event, LedgerRecord};
+use crate::model::{
+    AdvertiserId, BeaconEvent, BootId, Budget, CapWindow, ImpressionId, LineItemId, Micros, ServerId, Strictness, Tier,
+    WallMs, Zone,
+};
+
+/// How long a budget that was lowered may still be passed by what was granted before accounting knew, in milliseconds.
+const CHANGE_KNOWN_WITHIN_MS: u64 = 60_000;
+
+/// An invariant that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which, by its number in ARCHITECTURE.md.
+    pub invariant: &'static str,
+    /// What was found.
+    pub what: String,
+    /// When, in milliseconds after the start.
+    pub at_ms: u64,
+    /// At which step of the trace.
+    pub step: u64,
+    /// The last events of the advertiser concerned, and those that concern all.
+    pub last_events: Vec<String>,
+}
+
+/// What may count as spent at each level.
+#[derive(Clone, Debug)]
+pub struct Ceilings {
+    budgets: BTreeMap<LevelId, Micros>,
+    /// Budgets of one day, by the level over its life. They don't change in a run.
+    daily: BTreeMap<LevelId, Micros>,
+    /// Budgets that were lowered: what was granted before may be more than the new one.
+    lowered: BTreeMap<LevelId, (u64, Micros)>,
+    /// What counted as spent at the last look.
+    committed: BTreeMap<LevelId, Micros>,
+}
+
+impl Ceilings {
+    /// Those of a catalogue.
+    #[must_use]
+    pub fn of(catalogue: &Catalogue) -> Self {
+        let limits: Vec<(LevelId, Budget)> = catalogue
+            .entities
+            .iter()
+            .filter_map(|entity| match entity {
+                Entity::Advertiser(one) => Some((LevelId::Advertiser(one.id), one.budget)),
+                Entity::Campaign(one) => Some((LevelId::Campaign(one.id), one.budget)),
+                Entity::LineItem(one) => Some((LevelId::LineItem(one.id), one.budget)),
+                Entity::Network(_) | Entity::Creative(_) => None,
+            })
+            .collect();
+        let of = |budget: fn(&Budget) -> Option<Micros>| {
+            limits.iter().filter_map(move |(level, limit)| Some((*level, budget(limit)?))).collect()
+        };
+        Self {
+            budgets: of(|budget| budget.lifetime),
+            daily: of(|budget| budget.daily),
+            lowered: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        }
+    }
+
+    /// The budget changes.
+    pub fn change(&mut self, level: LevelId, budget: Micros, at: u64) {
+        let Some(before) = self.budgets.insert(level, budget) else { return };
+        let highest = match self.lowered.get(&level) {
+            Some((until, highest)) if *until > at => before.max(*highest),
+            _ => before,
+        };
+        if budget < highest {
+            self.lowered.insert(level, (at + CHANGE_KNOWN_WITHIN_MS, highest));
+        }
+    }
+
+    /// Whether so much may count as spent at the level now: within the budget, or not more than before it was lowered.
+    fn holds(&mut self, level: LevelId, balance: &Balance, at: u64) -> Result<(), Micros> {
+        let Some(budget) = self.budgets.get(&level).or_else(|| self.daily.get(&of_any_day(level)?)).copied() else {
+            return Ok(());
+        };
+        let committed = balance.committed();
+        let before = self.committed.insert(level, committed).unwrap_or(Micros::ZERO);
+        let lowered = self.lowered.get(&level).filter(|(until, _)| *until > at).map_or(budget, |(_, highest)| *highest);
+        let ceiling = budget.max(lowered).max(before);
+        if committed <= ceiling { Ok(()) } else { Err(ceiling) }
+    }
+
+    /// The most that the level's budget has ever been, as far as it binds now.
+    #[must_use]
+    pub fn budget(&self, level: LevelId) -> Option<Micros> {
+        self.budgets.get(&level).copied()
+    }
+}
+
+/// The level over its life, of one on a day.
+const fn of_any_day(level: LevelId) -> Option<LevelId> {
+    match level {
+        LevelId::AdvertiserDay(id, _) => Some(LevelId::Advertiser(id)),
+        LevelId::CampaignDay(id, _) => Some(LevelId::Campaign(id)),
+        LevelId::LineItemDay(id, _) => Some(LevelId::LineItem(id)),
+        LevelId::Advertiser(_) | LevelId::Campaign(_) | LevelId::LineItem(_) => None,
+    }
+}
+
+impl World {
+    /// INV-4, after each step of an owner, at every level.
+    pub(super) fn check_owner(&mut self, generation: u64) {
+        // An owner of the past knows less than there is; the present one has read all that it relies on.
+        if generation != self.log.generation() {
+            return;
+        }
+        let Some(machine) = self.machine_of(generation) else { return };
+        if !machine.is_replayed() {
+            return;
+        }
+        let levels: Vec<(AdvertiserId, LevelId, Balance)> = machine
+            .book()
+            .accounts
+            .values()
+            .flat_map(|account| account.levels.iter().map(|(level, balance)| (account.advertiser_id, *level, *balance)))
+            .collect();
+        for (advertiser_id, level, balance) in levels {
+            if let Err(ceiling) = self.ceilings.holds(level, &balance, self.at) {
+                let what = format!("{level:?} counts {balance:?} as spent, more than {ceiling:?}");
+                self.violated("INV-4", Some(advertiser_id), what);
+            }
+        }
+    }
+
+    /// INV-37: a minute after the last fault nothing waits, and paid ads are heard.
+    pub(super) fn check_recovery(&mut self) {
+        let down = self.servers.iter().filter(|server| server.process.is_none()).count();
+        let unshipped: u64 = self
+            .servers
+            .iter()
+            .filter_map(|server| server.process.as_ref())
+            .map(super::server_node::Process::unshipped)
+            .sum();
+        let lag = self.machine().map(|machine| self.log.end() - machine.cursor());
+        // What came in the last second is on its way by right.
+        let is_behind = down > 0 || unshipped > 40 || lag.is_none_or(|lag| lag > 40);
+        if is_behind {
+            let what = format!("{down} servers down, {unshipped} records not shipped, accounting behind by {lag:?}");
+            self.violated("INV-37", None, what);
+        } else if self.at - self.board.last_paid_at > 1_200_000 / self.shape.players.max(1) as u64 {
+            let ago = self.at - self.board.last_paid_at;
+            self.violated("INV-37", None, format!("the last paid ad was answered {ago} ms ago"));
+        }
+    }
+
+    /// All that must hold in the end.
+    pub(super) fn check_at_rest(&mut self) {
+        self.check_nothing_is_open();
+        self.check_acknowledged();
+        self.check_only_heard_is_billed();
+        self.check_unpaid();
+        self.check_budgets();
+        self.check_days();
+        self.check_soft_caps();
+        self.check_audit();
+    }
+
+    /// INV-37: nothing waits, and every lease is closed.
+    fn check_nothing_is_open(&mut self) {
+        if !self.all_is_shipped() || self.ledger.cursor() != self.log.end() {
+            let what = format!("in the end the ledger is at {} of {}", self.ledger.cursor(), self.log.end());
+            self.violated("INV-37", None, what);
+        }
+        let open =
+            self.ledger.balances().find(|(_, _, balance)| balance.open != Micros::ZERO || balance.open_count > 0);
+        if let Some((advertiser_id, level, balance)) = open {
+            let what = format!("in the end {level:?} has something open: {balance:?}");
+            self.violated("INV-37", Some(advertiser_id), what);
+        }
+    }
+
+    /// INV-1, INV-3: each acknowledged impression has exactly one outcome; INV-38: one that was in time is charged.
+    fn check_acknowledged(&mut self) {
+        let mut found = Vec::new();
+        for (id, ad) in &self.board.ads {
+            let Some(beacon) = ad.acknowledged.get(&BeaconEvent::Impression) else { continue };
+            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
+            if beacon.records.iter().all(|record| self.was_passed_over(*record)) {
+                continue;
+            }
+            let advertiser_id = ad.claims.advertiser_id;
+            let lease = self.ledger.lease(advertiser_id, lease_id);
+            let (billed, unbilled) = lease.map_or((false, None), |lease| outcome_of(lease, ordinal));
+            match (billed, unbilled) {
+                (true, None) => {}
+                (false, Some(reason)) => {
+                    if ad.heard_in_time() && !is_excused(reason) {
+                        let what =
+                            format!("impression {id} was acknowledged in time and is not charged: {}", reason.name());
+                        found.push(("INV-38", advertiser_id, what));
+                    }
+                }
+                (true, Some(_)) => {
+                    found.push(("INV-3", advertiser_id, format!("impression {id} is charged and not charged")));
+                }
+                (false, None) => {
+                    found.push(("INV-1", advertiser_id, format!("impression {id} was acknowledged and is nowhere")));
+                }
+            }
+        }
+        for (invariant, advertiser_id, what) in found {
+            self.violated(invariant, Some(advertiser_id), what);
+        }
+    }
+
+    /// INV-3: nothing is billed that nobody heard.
+    fn check_only_heard_is_billed(&mut self) {
+        let rows = self.ledger.rows();
+        for (advertiser_id, lease) in &rows.leases {
+            for ordinal in (0..lease.grant.max_ordinals).filter(|ordinal| lease.settled.contains(*ordinal)) {
+                let id = ImpressionId::Leased { lease_id: lease.grant.lease_id, ordinal };
+                if self.board.ads.get(&id).is_none_or(|ad| ad.heard_at.is_none()) {
+                    self.violated(
+                        "INV-3",
+                        Some(*advertiser_id),
+                        format!("impression {id} is charged and was not heard"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// INV-9 and INV-1 for house ads: none is billed; as many are counted as were acknowledged in time, or more (not every acknowledged one is
+    /// known to this check as in time), and not more than were heard.
+    fn check_unpaid(&mut self) {
+        let mut bounds: BTreeMap<LineItemId, (i64, i64)> = BTreeMap::new();
+        for ad in self.board.ads.values().filter(|ad| ad.claims.tier == Tier::House) {
+            let bound = bounds.entry(ad.claims.line_item_id).or_default();
+            let lost = ad
+                .acknowledged
+                .get(&BeaconEvent::Impression)
+                .is_some_and(|beacon| beacon.records.iter().all(|record| self.was_passed_over(*record)));
+            bound.0 += i64::from(ad.heard_in_time() && !lost);
+            bound.1 += i64::from(ad.heard_at.is_some());
+        }
+        let mut counted: BTreeMap<LineItemId, (i64, i64)> = BTreeMap::new();
+        for (key, totals) in self.ledger.rows().delivery {
+            let sum = counted.entry(key.line_item_id).or_default();
+            sum.0 += totals.impressions;
+            sum.1 += totals.billed;
+        }
+        for (line_item_id, (least, most)) in bounds {
+            let (impressions, billed) = counted.get(&line_item_id).copied().unwrap_or_default();
+            if billed != 0 {
+                self.violated("INV-9", None, format!("{billed} impressions of the house are charged"));
+            }
+            if !(least..=most).contains(&impressions) {
+                let what =
+                    format!("{impressions} impressions of the house are counted, of {least} acknowledged to {most}");
+                self.violated("INV-1", None, what);
+            }
+        }
+    }
+
+    /// INV-4 by the world's own count: what was charged of each line item is what its charged ads cost, and levels are sums of it.
+    fn check_budgets(&mut self) {
+        let mut settled: BTreeMap<LevelId, i64> = BTreeMap::new();
+        for (id, ad) in &self.board.ads {
+            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
+            let charged = self
+                .ledger
+                .lease(ad.claims.advertiser_id, lease_id)
+                .is_some_and(|lease| lease.settled.contains(ordinal));
+            if charged {
+                for level in [
+                    LevelId::Advertiser(ad.claims.advertiser_id),
+                    LevelId::Campaign(ad.claims.campaign_id),
+                    LevelId::LineItem(ad.claims.line_item_id),
+                ] {
+                    *settled.entry(level).or_default() += ad.claims.price.0;
+                }
+            }
+        }
+        let balances: Vec<_> = self.ledger.balances().filter(|(_, level, _)| level.day().is_none()).collect();
+        for (advertiser_id, level, balance) in balances {
+            let counted = settled.get(&level).copied().unwrap_or(0);
+            if counted != balance.settled.0 {
+                let what = format!("{level:?} says {:?} settled, the charged ads cost {counted}", balance.settled);
+                self.violated("INV-4", Some(advertiser_id), what);
+            }
+        }
+    }
+
+    /// INV-4 by the day, by the world's own calendar: what was charged of ads that were decided on one day in the zone that holds.
+    fn check_days(&mut self) {
+        let mut zones: BTreeMap<LevelId, (Zone, Micros)> = BTreeMap::new();
+        for entity in &self.catalogue.entities {
+            let (level, zone, daily) = match entity {
+                Entity::Advertiser(one) => (LevelId::Advertiser(one.id), &one.zone, one.budget.daily),
+                Entity::LineItem(one) => (LevelId::LineItem(one.id), &one.flight.zone, one.budget.daily),
+                Entity::Network(_) | Entity::Campaign(_) | Entity::Creative(_) => continue,
+            };
+            if let Some(daily) = daily {
+                zones.insert(level, (zone.clone(), daily));
+            }
+        }
+        let mut charged: BTreeMap<(LevelId, String), (AdvertiserId, i64)> = BTreeMap::new();
+        for (id, ad) in self.board.ads.iter().filter(|(_, ad)| ad.decided_by_right_clock) {
+            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
+            let advertiser_id = ad.claims.advertiser_id;
+            if self.ledger.lease(advertiser_id, lease_id).is_none_or(|lease| !lease.settled.contains(ordinal)) {
+                continue;
+            }
+            for level in [LevelId::Advertiser(advertiser_id), LevelId::LineItem(ad.claims.line_item_id)] {
+                let Some((zone, _)) = zones.get(&level) else { continue };
+                // Servers' clocks may be a second off: what was decided around midnight is of either day.
+                let day = |ms| day_in(zone, true_wall(ad.decided_at).plus_ms(ms));
+                if day(-2_000) == day(2_000) {
+                    charged.entry((level, day(0))).or_insert((advertiser_id, 0)).1 += ad.claims.price.0;
+                }
+            }
+        }
+        for ((level, day), (advertiser_id, micros)) in charged {
+            let daily = zones.get(&level).map_or(Micros::ZERO, |(_, daily)| *daily);
+            if micros > daily.0 {
+                let what = format!("{level:?} is charged {micros} on {day}, its daily budget is {daily:?}");
+                self.violated("INV-4", Some(advertiser_id), what);
+            }
+        }
+    }
+
+    /// Soft caps: no more is heard in a window than the cap and one for each time that what was known may have been lost.
+    fn check_soft_caps(&mut self) {
+        let mut heard: BTreeMap<(usize, LineItemId), Vec<u64>> = BTreeMap::new();
+        for ad in self.board.ads.values().filter(|ad| ad.heard_at.is_some() && ad.decided_by_right_clock) {
+            heard.entry((ad.player, ad.claims.line_item_id)).or_default().push(ad.decided_at);
+        }
+        let mut found = Vec::new();
+        for line_item in self.catalogue.line_items() {
+            for cap in line_item.caps.iter().filter(|cap| cap.strictness == Strictness::Soft) {
+                let CapWindow::Sliding(window_ms) = cap.window else { continue };
+                // Clocks of servers may be a second apart at each end.
+                let window_ms = window_ms.saturating_sub(2_500);
+                for ((player, _), times) in heard.iter_mut().filter(|((_, id), _)| *id == line_item.id) {
+                    times.sort_unstable();
+                    let excuses = self.board.excuses.get(player).map_or(&[][..], Vec::as_slice);
+                    if let Some((at, count, excused)) = passes(times, excuses, window_ms, usize::from(cap.max)) {
+                        let what = format!(
+                            "player {player} heard {} {count} times within {window_ms} ms until {at}, of {} and {excused} excused",
+                            line_item.name, cap.max
+                        );
+                        found.push((line_item.advertiser_id, what));
+                    }
+                }
+            }
+        }
+        for (advertiser_id, what) in found {
+            self.violated("INV-12", Some(advertiser_id), what);
+        }
+    }
+
+    /// INV-14, INV-25: a recount of the log by other code finds what the ledger says, and every sum is right.
+    fn check_audit(&mut self) {
+        let file: Arc<str> = Arc::from("the log");
+        let record = |(offset, kept): (usize, &Kept)| AuditRecord {
+            file: Arc::clone(&file),
+            offset: offset as u64,
+            digest: kept.digest,
+            envelope: Ok(kept.envelope.clone()),
+        };
+        let records: Vec<AuditRecord> = self.log.kept().iter().enumerate().map(record).collect();
+        let rows = self.ledger.rows();
+        let vouching: Vec<AuditRecord> = rows.checkpoints.iter().map(|checkpoint| vouched(checkpoint, &file)).collect();
+        let report = audit(&records, &vouching, &rows, AuditReport::default());
+        if let Some(difference) = report.differences.first() {
+            let what = format!(
+                "audit finds {} differences, the first: {} at {}: expected {}, found {}",
+                report.difference_count, difference.check, difference.place, difference.expected, difference.found
+            );
+            self.violated("INV-14", None, what);
+        }
+    }
+}
+
+fn outcome_of(lease: &Lease, ordinal: u32) -> (bool, Option<UnbilledReason>) {
+    (lease.settled.contains(ordinal), lease.unbilled.get(&ordinal).copied())
+}
+
+/// Reasons for which an impression that was acknowledged in time may stay uncharged: none that a fault may bring about.
+const fn is_excused(reason: UnbilledReason) -> bool {
+    matches!(reason, UnbilledReason::TooSoon | UnbilledReason::NoStart | UnbilledReason::NotPlayed)
+}
+
+/// The record by which the log vouches for a checkpoint, as accounting's shell makes it.
+fn vouched(checkpoint: &Checkpoint, file: &Arc<str>) -> AuditRecord {
+    let body = Event::Ledger(Box::new(LedgerRecord::Checkpoint(*checkpoint)));
+    let at = checkpoint.log_time;
+    let (server_id, boot_id) = (ServerId::from_u128(0x7700), BootId::from_u128(0x9000_0000));
+    let envelope =
+        Envelope { event_id: body.id(), occurred_at: at, received_at: at, server_id, boot_id, trace_id: None, body };
+    let digest = record_digest(&events::encode(&envelope));
+    AuditRecord { file: Arc::clone(file), offset: checkpoint.number, digest, envelope: Ok(envelope) }
+}
+
+/// The date in the zone.
+fn day_in(zone: &Zone, at: WallMs) -> String {
+    jiff::Timestamp::from_millisecond(at.0)
+        .map(|at| at.to_zoned(zone.rules().clone()).date().to_string())
+        .unwrap_or_default()
+}
+
+/// The first moment at which a cap is passed by more than is excused.
+fn passes(times: &[u64], excuses: &[u64], window_ms: u64, max: usize) -> Option<(u64, usize, usize)> {
+    times.iter().enumerate().find_map(|(place, &at)| {
+        let from = at.saturating_sub(window_ms);
+        let count = times[..=place].iter().filter(|&&time| time > from).count();
+        let excused = excuses.iter().filter(|&&time| time >= from && time <= at).count();
+        (count > max + excused).then_some((at, count, excused))
+    })
+}

@@ -1,0 +1,359 @@
+//! What happens at the servers: they start, answer, hear, ship and report; and what a shell does around the roles' state machines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounting_node::SETTLE_MARGIN_MS;
+use super::faults::FaultKind;
+use super::log_model::{PARTITIONS, Parcel};
+use super::player::Job;
+use super::sabotage::Sabotage;
+use super::server_node::Died;
+use super::world::{Event, Part, World};
+use crate::event_log::ShipperInput;
+use crate::events::Event as Happening;
+use crate::model::{AdBreakRequest, BootId, ListenerKey, ListenerState};
+use crate::roles::accounting::{Input, MessageBody, ServerNews, ServerSays};
+use crate::tokens::Claims;
+
+impl World {
+    pub(super) fn server_starts(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            return;
+        }
+        if self.sabotage == Sabotage::AnswerBeforeSync {
+            self.servers[server].disk.lie_about_sync(true);
+        }
+        let (at, snapshot) = (self.at, std::sync::Arc::clone(&self.snapshot));
+        if self.servers[server].start(at, &self.keys, &snapshot, self.sabotage).is_err() {
+            self.note(None, format_args!("server {server} can't start"));
+            self.after(2_000, Event::ServerStarts { server });
+            return;
+        }
+        let Some(process) = &self.servers[server].process else { return };
+        let boot_id = process.boot_id;
+        self.note(None, format_args!("server {server} starts"));
+        self.after(1, Event::ServerTick { server, boot_id, number: 0 });
+    }
+
+    /// The server's process is gone; it is started again after a while.
+    pub(super) fn server_died(&mut self, server: usize, why: &str) {
+        self.servers[server].kill();
+        if let Some(seed) = self.servers[server].dies_with_power.take() {
+            self.servers[server].lose_power(seed);
+        }
+        self.note(None, format_args!("server {server} dies: {why}"));
+        // Mostly soon; now and then somebody has to come.
+        let wait =
+            if self.net.chance(0.15) { self.net.between(15_000, 35_000) } else { self.net.between(1_000, 10_000) };
+        self.after(wait.into(), Event::ServerStarts { server });
+        for player in 0..self.players.len() {
+            self.board.excuse(player, self.at);
+        }
+    }
+
+    /// Answers a break. None when the server died over it.
+    pub(super) fn answer(
+        &mut self,
+        player: usize,
+        number: u32,
+        server: usize,
+        request: &AdBreakRequest,
+    ) -> Option<Vec<u8>> {
+        let known = self.known(player, server, request.listener_key);
+        // A break of somebody unknown is nowhere kept, so its repeat is decided anew.
+        let is_known = known.is_some();
+        let (at, now, sabotage) = (self.at, self.servers[server].now(self.at), self.sabotage);
+        let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let process = self.servers[server].process.as_mut()?;
+        let made = process.answer(request, known, (&snapshot, now), sabotage);
+        let boot_id = process.boot_id;
+        // A break that is not due is no answer to repeat: it may be due when it is asked again.
+        let was_due = made.answered.as_ref().is_none_or(|answered| answered.answered.no_break.is_none());
+        if let Some(answered) = &made.answered {
+            if self.servers[server].append(at, &answered.voids).is_err() {
+                self.server_died(server, "can't journal what was given up");
+                return None;
+            }
+            let claims: Vec<Claims> =
+                answered.answered.ads.iter().map(|ad| self.keys.open(&ad.token).expect("sealed in this run")).collect();
+            self.answered(player, server, &claims);
+        }
+        if let Some(write) = made.write {
+            let lost = self.faults.strikes(FaultKind::ListenerWriteLost);
+            let applied = !lost || self.faults.draws(FaultKind::ListenerWriteLost).chance(0.5);
+            if applied {
+                self.listeners.write(request.listener_key, &write);
+            }
+            if lost {
+                self.board.excuse(player, at);
+            }
+        }
+        if is_known && was_due {
+            let place = (player, number, server, boot_id);
+            let (since, before) = self.board.answers.entry(place).or_insert_with(|| (at, made.bytes.clone())).clone();
+            if before != made.bytes && !self.board.is_excused_since(player, since) {
+                let what = format!("player {player} asks twice and gets two answers from server {server}");
+                self.violated("INV-16", None, what);
+            }
+        }
+        Some(made.bytes)
+    }
+
+    /// The listener's state as the server can have it.
+    fn known(&mut self, player: usize, server: usize, key: ListenerKey) -> Option<ListenerState> {
+        let at = self.at;
+        let cached = self.servers[server].process.as_ref().and_then(|process| process.cached(key, at));
+        if cached.is_some() {
+            return cached;
+        }
+        if self.faults.strikes(FaultKind::ListenerReadLost) {
+            self.board.excuse(player, at);
+            return None;
+        }
+        let stale = self.faults.strikes(FaultKind::StaleRead);
+        let (state, _) = if stale { self.listeners.read_stale(key) } else { self.listeners.read(key) };
+        if stale {
+            self.board.excuse(player, at);
+        }
+        if let Some(process) = self.servers[server].process.as_mut() {
+            process.cache(key, state.clone(), at);
+        }
+        Some(state)
+    }
+
+    /// Hears a beacon. True when it was acknowledged.
+    pub(super) fn hear(&mut self, job: &Job, server: usize) -> bool {
+        let now = self.servers[server].now(self.at);
+        let Some(process) = self.servers[server].process.as_ref() else { return false };
+        let accepted = process.hear(job.event.name(), &job.token, now);
+        let appended = match self.servers[server].append(self.at, std::slice::from_ref(&accepted.envelope)) {
+            Ok(Some(appended)) => appended,
+            Ok(None) => return false,
+            Err(Died) => {
+                self.server_died(server, "can't journal a beacon");
+                return false;
+            }
+        };
+        // Durable from here on, so that the server answers 2xx, whether or not that arrives.
+        let received_at = self.servers[server].clock.is_right().then_some(now.wall);
+        let (at, player) = (self.at, job.player);
+        self.board.acknowledge(job.impression_id, job.event, at, received_at, (server, appended.first_seq));
+        let advertiser = self.board.ads.get(&job.impression_id).map(|ad| ad.claims.advertiser_id);
+        let what = format_args!("server {server} acknowledges {} of {}", job.event.name(), job.impression_id);
+        self.trace.note(at, advertiser, what);
+        if job.number != self.players[player].asked() {
+            // The next break was decided before this one was known to be heard.
+            self.board.excuse(player, at);
+        }
+        if accepted.exposure.is_some()
+            && let Some(before) = self.known(player, server, self.players[player].key())
+            && let Some(process) = self.servers[server].process.as_mut()
+            && let Some((key, write)) = process.heard(&accepted, &before)
+        {
+            let lost = self.faults.strikes(FaultKind::ListenerWriteLost);
+            if !lost || self.faults.draws(FaultKind::ListenerWriteLost).chance(0.5) {
+                self.listeners.write(key, &write);
+            }
+            if lost {
+                self.board.excuse(player, at);
+            }
+        }
+        true
+    }
+
+    pub(super) fn server_tick(&mut self, server: usize, boot_id: BootId, number: u64) {
+        if self.servers[server].process.as_ref().is_none_or(|process| process.boot_id != boot_id) {
+            return;
+        }
+        let next = self.server_tick_ms();
+        if self.servers[server].paused_until > self.at {
+            let until = self.servers[server].paused_until;
+            self.schedule(until, Event::ServerTick { server, boot_id, number });
+            return;
+        }
+        self.after(next, Event::ServerTick { server, boot_id, number: number + 1 });
+        let (at, sabotage) = (self.at, self.sabotage);
+        let Ok(sent) = self.servers[server].ship(at, sabotage) else {
+            self.server_died(server, "can't keep its checkpoint");
+            return;
+        };
+        for (shipment, parcels) in sent {
+            self.send(server, boot_id, shipment.ticket, parcels);
+        }
+        if Self::reports_at(number) {
+            self.speaks(server);
+        }
+        self.marks(server);
+    }
+
+    /// Once a second a server gives back what is over, says that it is there, and reports.
+    fn speaks(&mut self, server: usize) {
+        let (now, snapshot) = (self.servers[server].now(self.at), std::sync::Arc::clone(&self.snapshot));
+        let server_id = self.servers[server].server_id;
+        let Some(process) = self.servers[server].process.as_mut() else { return };
+        let returned = process.sweep(&snapshot, now);
+        let report = process.report(server_id, &snapshot, now);
+        let is_draining = process.is_draining();
+        self.keep_events(server, returned);
+        if !is_draining {
+            self.says(server, ServerNews::Registered);
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::WordArrives { word: Input::ServerReport(report) });
+    }
+
+    /// Says how far all that the server received is in the log; and ends it when it was on its way out and all is.
+    fn marks(&mut self, server: usize) {
+        let now = self.servers[server].now(self.at);
+        let shipped_end = self.log.end();
+        let is_last = server + 1 == self.servers.len();
+        let lies = match self.sabotage {
+            Sabotage::CloseWithoutWatermark => true,
+            Sabotage::WatermarkWithoutServer => is_last,
+            _ => false,
+        };
+        if lies {
+            self.says(server, ServerNews::Complete { until: now.wall, shipped_end: 0 });
+            return;
+        }
+        let Some(process) = self.servers[server].process.as_ref() else { return };
+        // Whoever knows that its clock is wrong does not speak of times.
+        if !process.is_shipped() || !self.servers[server].clock.is_ready(self.at) {
+            return;
+        }
+        if !process.is_draining() {
+            let until = now.wall.plus_ms(-SETTLE_MARGIN_MS);
+            self.says(server, ServerNews::Complete { until, shipped_end });
+            return;
+        }
+        self.says(server, ServerNews::Closed { until: now.wall, shipped_end });
+        self.servers[server].kill();
+        self.note(None, format_args!("server {server} has ended in good order"));
+        let wait = u64::from(self.net.between(1_000, 10_000));
+        self.after(wait, Event::ServerStarts { server });
+    }
+
+    /// What a server says of itself, on its way to accounting.
+    pub(super) fn says(&mut self, server: usize, news: ServerNews) {
+        let server_id = self.servers[server].server_id;
+        let Some(boot_id) = self.servers[server].process.as_ref().map(|process| process.boot_id) else { return };
+        let delay = self.net_ms();
+        let word = Input::Server(ServerSays { server_id, boot_id, news });
+        self.after(delay, Event::WordArrives { word });
+    }
+
+    /// Puts events of a server's own into its journal.
+    pub(super) fn keep_events(&mut self, server: usize, events: Vec<Happening>) {
+        let (at, sabotage) = (self.at, self.sabotage);
+        let envelopes = self.servers[server].envelopes(at, events, sabotage);
+        for envelope in &envelopes {
+            if let Happening::LeaseReturned(returned) = &envelope.body {
+                let what = format_args!("server {server} gives {} back, {:?} drawn", returned.lease_id, returned.drawn);
+                self.trace.note(at, Some(returned.advertiser_id), what);
+            }
+        }
+        if self.servers[server].append(at, &envelopes).is_err() && !envelopes.is_empty() {
+            self.server_died(server, "can't journal a return");
+        }
+    }
+
+    /// Sends the records of a shipment, each partition's by itself.
+    fn send(&mut self, server: usize, boot_id: BootId, ticket: u64, parcels: Vec<Parcel>) {
+        let mut by_partition: BTreeMap<u32, Vec<Parcel>> = BTreeMap::new();
+        for parcel in parcels {
+            by_partition.entry(parcel.partition).or_default().push(parcel);
+        }
+        let awaited: BTreeSet<u32> = by_partition.keys().copied().collect();
+        if awaited.is_empty() {
+            self.shipped(server, boot_id, ShipperInput::Acknowledged(ticket));
+            return;
+        }
+        self.parts.insert((server, boot_id, ticket), awaited);
+        for (partition, parcels) in by_partition {
+            let mut delay = self.net_ms();
+            if self.faults.strikes(FaultKind::LogSlow) {
+                delay += u64::from(self.faults.draws(FaultKind::LogSlow).between(200, 8_000));
+            }
+            let part = Part { server, boot_id, ticket, partition, parcels, is_answered: true };
+            if self.faults.strikes(FaultKind::LogDoubled) {
+                // The answer of the first copy comes after the second.
+                self.after(delay, Event::PartArrives(Part { is_answered: false, ..part.clone() }));
+                delay += u64::from(self.faults.draws(FaultKind::LogDoubled).between(1, 2_000));
+            }
+            self.after(delay, Event::PartArrives(part));
+        }
+    }
+
+    pub(super) fn part_arrives(&mut self, part: Part) {
+        let stalled_until = self.stalled_until[part.partition as usize % PARTITIONS as usize];
+        if stalled_until > self.at {
+            let later = stalled_until + self.net_ms();
+            self.schedule(later, Event::PartArrives(part));
+            return;
+        }
+        let Part { server, boot_id, ticket, partition, parcels, is_answered } = part;
+        // The connections of a dead process are dead; and what the shipper knows to be in the log, the log knows to be a copy: its producer is
+        // idempotent for as long as its process lives.
+        let is_alive = self.servers[server].process.as_ref().is_some_and(|process| process.boot_id == boot_id);
+        let is_awaited = self.parts.get(&(server, boot_id, ticket)).is_some_and(|parts| parts.contains(&partition));
+        if !is_alive || !is_awaited {
+            return;
+        }
+        let is_kept = !self.faults.strikes(FaultKind::LogRefuses);
+        if is_kept {
+            self.log.append(&parcels);
+            self.trace.hash(&self.log.end().to_be_bytes());
+        }
+        if is_answered && !self.faults.strikes(FaultKind::LogAnswerLost) {
+            let delay = self.net_ms();
+            self.after(delay, Event::PartAnswered { server, boot_id, ticket, partition, is_kept });
+        }
+    }
+
+    pub(super) fn part_answered(&mut self, shipment: (usize, BootId, u64), partition: u32, is_kept: bool) {
+        let (server, boot_id, ticket) = shipment;
+        let Some(awaited) = self.parts.get_mut(&shipment) else { return };
+        if !is_kept {
+            self.shipped(server, boot_id, ShipperInput::Failed(ticket));
+            return;
+        }
+        awaited.remove(&partition);
+        if awaited.is_empty() {
+            self.parts.remove(&shipment);
+            self.shipped(server, boot_id, ShipperInput::Acknowledged(ticket));
+        }
+    }
+
+    fn shipped(&mut self, server: usize, boot_id: BootId, input: ShipperInput) {
+        // A ticket is of one boot: the shipper of the next begins to count anew.
+        if self.servers[server].process.as_ref().is_none_or(|process| process.boot_id != boot_id) {
+            return;
+        }
+        if self.servers[server].shipped(self.at, input).is_err() {
+            self.server_died(server, "can't keep its checkpoint");
+        }
+    }
+
+    pub(super) fn message_arrives(&mut self, server: usize, boot_id: BootId, body: MessageBody) {
+        let (snapshot, sabotage) = (std::sync::Arc::clone(&self.snapshot), self.sabotage);
+        let now = self.servers[server].now(self.at);
+        let returned = self.servers[server]
+            .process
+            .as_mut()
+            .filter(|process| process.boot_id == boot_id)
+            .and_then(|process| process.told(&snapshot, body, now, sabotage));
+        if let Some(returned) = returned {
+            self.keep_events(server, vec![returned]);
+        }
+    }
+
+    /// Whether every record of every server is in the log.
+    pub(super) fn all_is_shipped(&self) -> bool {
+        self.servers.iter().all(|server| server.process.as_ref().is_some_and(super::server_node::Process::is_shipped))
+    }
+
+    /// Whether the record at that place of that server's journal was given up, with an alarm.
+    pub(super) fn was_passed_over(&self, (server, seq): (usize, u64)) -> bool {
+        self.servers[server].passed_over.iter().any(|(from, until)| (*from..*until).contains(&seq))
+    }
+}

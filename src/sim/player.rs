@@ -1,0 +1,344 @@
+//! Players: they ask for breaks, hear the ads, and report until they are answered.
+
+use std::sync::Arc;
+
+use super::board::Ad;
+use super::catalogue::{NETWORK, app_key, placement_key};
+use super::faults::FaultKind;
+use super::world::{Event, World};
+use crate::model::{
+    AdBreakRequest, BeaconEvent, BreakPosition, BreakSpec, ConsentScope, Facts, ImpressionId, ListenerKey, RequestId,
+    Subscription, Tier,
+};
+use crate::tokens::Claims;
+use crate::workload::Draws;
+
+/// How long a player waits for the answer of a break before it asks again, in milliseconds.
+const ANSWER_WITHIN_MS: u64 = 1_500;
+/// How often it asks for one break.
+const ATTEMPTS: u32 = 4;
+/// First wait before a beacon is sent again, in milliseconds; doubled each time up to [`BEACON_WAIT_MAX_MS`].
+const BEACON_WAIT_MS: u64 = 1_000;
+const BEACON_WAIT_MAX_MS: u64 = 16_000;
+/// How much of an ad must be heard to be billed, in milliseconds.
+const AUDIBLE_MS: u64 = 2_100;
+/// First stream of draws for what players do.
+const STREAM_PLAYERS: u64 = 1 << 32;
+
+/// A player.
+#[derive(Clone, Debug)]
+pub struct Player {
+    key: ListenerKey,
+    seed: u64,
+    index: usize,
+    /// The server that it talks to.
+    home: usize,
+    /// Number of its latest request.
+    asked: u32,
+    is_answered: bool,
+}
+
+/// A beacon that is on its way until it is answered.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Whose.
+    pub player: usize,
+    /// The ad's token.
+    pub token: Arc<str>,
+    /// The ad.
+    pub impression_id: ImpressionId,
+    /// What happened to it.
+    pub event: BeaconEvent,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Whether a server's answer came back.
+    pub is_answered: bool,
+    /// Number of the player's request.
+    pub number: u32,
+}
+
+impl Player {
+    /// A player of a seed.
+    #[must_use]
+    pub fn new(seed: u64, index: usize, servers: usize) -> Self {
+        let mut draws = Draws::new(seed, STREAM_PLAYERS - 1 - index as u64);
+        let key = ListenerKey::of_account(draws.bytes());
+        Self { key, seed, index, home: draws.index(servers), asked: 0, is_answered: true }
+    }
+
+    /// Its listener.
+    #[must_use]
+    pub const fn key(&self) -> ListenerKey {
+        self.key
+    }
+
+    /// Number of its latest request.
+    #[must_use]
+    pub const fn asked(&self) -> u32 {
+        self.asked
+    }
+
+    /// What it does around its break of that number: the same whatever else happens in the run, so that a run without faults has the same
+    /// demand.
+    fn draws(&self, number: u32) -> Draws {
+        Draws::new(self.seed, STREAM_PLAYERS + (self.index as u64) * (1 << 20) + u64::from(number))
+    }
+
+    /// When it asks first, in milliseconds.
+    #[must_use]
+    pub fn first_ask_ms(&self) -> u64 {
+        u64::from(self.draws(0).between(100, 25_000))
+    }
+
+    fn request(&self, number: u32) -> AdBreakRequest {
+        let mut draws = self.draws(number);
+        AdBreakRequest {
+            network_id: NETWORK,
+            request_id: RequestId::new(&format!("p{}-{number}", self.index)).expect("visible ASCII"),
+            listener_key: self.key,
+            app: app_key(),
+            placement: placement_key(),
+            spec: BreakSpec {
+                max_duration_ms: 20_000,
+                max_ads: 3,
+                position: BreakPosition::MidRoll,
+                formats: Vec::new(),
+                companion_sizes: Vec::new(),
+            },
+            facts: Facts {
+                country: Some("se".to_owned()),
+                genres: vec![(*draws.pick(&["pop", "jazz"])).to_owned()],
+                ..Facts::default()
+            },
+            consent: ConsentScope::Personal,
+            child: false,
+            subscription: Subscription::Free,
+            since_last_break_ms: None,
+            prefetch: false,
+            preview: None,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn player_asks(&mut self, player: usize) {
+        if self.at >= self.shape.asking_until_ms() {
+            return;
+        }
+        if self.servers.len() > 1 && self.faults.strikes(FaultKind::HandOver) {
+            self.moves(player);
+        }
+        let one = &mut self.players[player];
+        one.asked += 1;
+        one.is_answered = false;
+        let number = one.asked;
+        let next = u64::from(one.draws(number).between(22_000, 45_000));
+        self.after(next, Event::PlayerAsks { player });
+        self.ask(player, number, 0);
+    }
+
+    /// The player turns to another server.
+    fn moves(&mut self, player: usize) {
+        let others = self.servers.len() - 1;
+        let by = 1 + self.faults.draws(FaultKind::HandOver).index(others.max(1));
+        let one = &mut self.players[player];
+        one.home = (one.home + by) % self.servers.len();
+        self.board.excuse(player, self.at);
+    }
+
+    fn ask(&mut self, player: usize, number: u32, attempt: u32) {
+        if attempt + 1 < ATTEMPTS {
+            self.after(ANSWER_WITHIN_MS, Event::AskAgain { player, number, attempt: attempt + 1 });
+        }
+        if self.faults.strikes(FaultKind::RequestLost) {
+            return;
+        }
+        let (delay, server) = (self.net_ms(), self.players[player].home);
+        self.after(delay, Event::RequestArrives { player, number, server });
+    }
+
+    pub(super) fn ask_again(&mut self, player: usize, number: u32, attempt: u32) {
+        let one = &self.players[player];
+        if one.is_answered || one.asked != number {
+            return;
+        }
+        // Twice without an answer: another server may be up.
+        if attempt >= 2 && self.servers.len() > 1 {
+            self.moves(player);
+        }
+        self.ask(player, number, attempt);
+    }
+
+    pub(super) fn request_arrives(&mut self, player: usize, number: u32, server: usize) {
+        if self.servers[server].paused_until > self.at {
+            let until = self.servers[server].paused_until;
+            self.schedule(until, Event::RequestArrives { player, number, server });
+            return;
+        }
+        let is_out = self.servers[server].process.as_ref().is_none_or(super::server_node::Process::is_draining);
+        if is_out || !self.servers[server].clock.is_ready(self.at) {
+            return;
+        }
+        let request = self.players[player].request(number);
+        let Some(bytes) = self.answer(player, number, server, &request) else { return };
+        if self.faults.strikes(FaultKind::AnswerLost) {
+            return;
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::AnswerArrives { player, number, bytes });
+    }
+
+    pub(super) fn answer_arrives(&mut self, player: usize, number: u32, bytes: &[u8]) {
+        let one = &mut self.players[player];
+        if one.is_answered || one.asked != number {
+            return;
+        }
+        one.is_answered = true;
+        let mut draws = one.draws(number);
+        let _genre = draws.bits();
+        let away = self.faults.strikes(FaultKind::PlayerAway);
+        let away_ms = if away { self.away_ms() } else { 0 };
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let mut offset = 0;
+        for token in text.lines() {
+            let claims = self.keys.open(token).expect("sealed in this run");
+            offset += self.plays(player, number, (token, &claims), &mut draws, (offset, away_ms));
+        }
+    }
+
+    /// How long a player is away: often until just before its tokens end, when every mistake about time shows.
+    fn away_ms(&mut self) -> u64 {
+        let draws = self.faults.draws(FaultKind::PlayerAway);
+        let seconds = if draws.chance(0.5) { draws.between(35, 62) } else { draws.between(20, 240) };
+        1_000 * u64::from(seconds)
+    }
+
+    /// One ad of a pod. Returns how long it takes.
+    fn plays(
+        &mut self,
+        player: usize,
+        number: u32,
+        (token, claims): (&str, &Claims),
+        draws: &mut Draws,
+        (offset, away_ms): (u64, u64),
+    ) -> u64 {
+        let duration = u64::from(claims.duration_ms);
+        let token: Arc<str> = Arc::from(token);
+        let hears = draws.chance(0.92);
+        let (completes, clicks, says_void) = (draws.chance(0.9), draws.chance(0.03), draws.chance(0.8));
+        let say = |world: &mut Self, event, after: u64| {
+            let impression_id = claims.impression_id;
+            let token = Arc::clone(&token);
+            let job = Job { player, token, impression_id, event, attempts: 0, is_answered: false, number };
+            world.jobs.push(job);
+            let job = world.jobs.len() - 1;
+            world.after(offset + after + away_ms, Event::BeaconLeaves { job });
+        };
+        if !hears {
+            if says_void {
+                say(self, BeaconEvent::Void, 100);
+            }
+            return 500;
+        }
+        say(self, BeaconEvent::Start, 0);
+        say(self, BeaconEvent::Impression, AUDIBLE_MS);
+        if completes {
+            say(self, BeaconEvent::Complete, duration);
+        }
+        if clicks {
+            say(self, BeaconEvent::Click, AUDIBLE_MS + 500);
+        }
+        let heard_at = self.at + offset + AUDIBLE_MS;
+        if let Some(ad) = self.board.ads.get_mut(&claims.impression_id) {
+            ad.heard_at = Some(heard_at);
+        }
+        duration
+    }
+
+    pub(super) fn beacon_leaves(&mut self, index: usize) {
+        let servers = self.servers.len();
+        let job = &mut self.jobs[index];
+        if job.is_answered {
+            return;
+        }
+        job.attempts += 1;
+        let (player, attempts) = (job.player, job.attempts);
+        if attempts == 1
+            && job.event == BeaconEvent::Impression
+            && let Some(ad) = self.board.ads.get_mut(&job.impression_id)
+        {
+            ad.reported_at = Some(self.at);
+        }
+        let wait = BEACON_WAIT_MAX_MS.min(BEACON_WAIT_MS << attempts.min(8));
+        self.after(wait, Event::BeaconLeaves { job: index });
+        let home = self.players[player].home;
+        let server = if attempts > 1 { (home + self.net.index(servers)) % servers } else { home };
+        if self.faults.strikes(FaultKind::BeaconLost) {
+            return;
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::BeaconArrives { job: index, server });
+        if self.faults.strikes(FaultKind::BeaconDoubled) {
+            let draws = self.faults.draws(FaultKind::BeaconDoubled);
+            let (later, other) = (u64::from(draws.between(1, 40_000)), draws.index(servers));
+            self.after(later, Event::BeaconArrives { job: index, server: other });
+        }
+    }
+
+    pub(super) fn beacon_arrives(&mut self, index: usize, server: usize) {
+        if self.servers[server].paused_until > self.at {
+            let until = self.servers[server].paused_until;
+            self.schedule(until, Event::BeaconArrives { job: index, server });
+            return;
+        }
+        if !self.servers[server].clock.is_ready(self.at) {
+            return;
+        }
+        let job = self.jobs[index].clone();
+        if !self.hear(&job, server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
+            return;
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::BeaconAnswered { job: index });
+    }
+
+    /// Notes the ads of a new answer: no id twice, each from a lease of this very boot whose grant is durable.
+    pub(super) fn answered(&mut self, player: usize, server: usize, claims: &[Claims]) {
+        let boot_id = self.servers[server].process.as_ref().map(|process| process.boot_id);
+        for _ in 0..self.board.unreported(player, self.at) {
+            self.board.excuse(player, self.at);
+        }
+        for one in claims {
+            let advertiser = Some(one.advertiser_id);
+            let ad = Ad {
+                claims: one.clone(),
+                player,
+                decided_at: self.at,
+                decided_by_right_clock: self.servers[server].clock.is_right(),
+                heard_at: None,
+                reported_at: None,
+                acknowledged: std::collections::BTreeMap::new(),
+            };
+            self.board.recent.entry(player).or_default().push(one.impression_id);
+            if self.board.ads.insert(one.impression_id, ad).is_some() {
+                self.violated("INV-10", advertiser, format!("impression {} was sealed twice", one.impression_id));
+            }
+            if let ImpressionId::Leased { lease_id, .. } = one.impression_id {
+                match self.board.granted.get(&lease_id) {
+                    None => {
+                        self.violated("INV-5", advertiser, format!("lease {lease_id} is drawn from and not durable"));
+                    }
+                    Some(owner) if Some(*owner) != boot_id => {
+                        let what = format!("lease {lease_id} of {owner:?} is drawn from by {boot_id:?}");
+                        self.violated("INV-5", advertiser, what);
+                    }
+                    Some(_) => {}
+                }
+            }
+            if one.tier != Tier::House {
+                self.board.last_paid_at = self.at;
+            }
+            self.note(advertiser, format_args!("player {player} gets {} from server {server}", one.impression_id));
+        }
+    }
+}

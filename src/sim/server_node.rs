@@ -1,0 +1,530 @@
+//! A server: the real decision and beacon roles, leases, money journal and shipper, over a simulated machine. What a shell does with
+//! threads and sockets is done here by the caller's hand, in the same order.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::accounting_node::LEASE_MS;
+use super::clock_model::MachineClock;
+use super::listener_model::ListenerWrite;
+use super::log_model::{PARTITIONS, Parcel};
+use super::sabotage::Sabotage;
+use crate::accounting::Refusal;
+use crate::catalog::Snapshot;
+use crate::decision::{Degradation, Excluded, LeaseDesk, OfferedLease, Scratch, Seed, Spending, survey};
+use crate::event_log::{
+    CheckpointFile, KIND_TOPIC_RECORD, Shipment, Shipper, ShipperInput, ShipperSettings, StoredRecord, Topic, partition,
+};
+use crate::events::{self, Envelope, Event};
+use crate::impressions::invalid::{ActivityLimits, ActivityRules, Sender, SenderRules};
+use crate::impressions::listener;
+use crate::journal::{
+    self, Appended, Drive, Durability, Entry, Identity, Journal, JournalConfig, JournalReader, ReadLimit, SimDisk,
+};
+use crate::model::{
+    AdBreakRequest, BootId, DecisionId, LineItemId, ListenerKey, ListenerState, Micros, Now, Pseudonym, ServerId, Tier,
+    WallMs,
+};
+use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport};
+use crate::roles::beacon::{Accepted, Beacon, BeaconRole, ExposureChangeKind};
+use crate::roles::decision::{Answered, DecisionRole, Effects, Explain, Moment};
+use crate::tokens::TokenKeys;
+
+/// How long a copy of a listener's state is good, in milliseconds.
+pub const LISTENER_CACHED_MS: u64 = 30_000;
+/// One break in so many is surveyed for the supply that pacing sees.
+const SAMPLE_ONE_IN: u64 = 4;
+/// Where the journal lies on the simulated disk.
+pub const JOURNAL_DIR: &str = "/data/journal/money";
+const CHECKPOINT_FILE: &str = "/data/journal/shipped";
+
+/// The server's process died.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Died;
+
+/// A server, up or down.
+pub struct ServerNode {
+    /// Its id.
+    pub server_id: ServerId,
+    /// Its machine's clocks.
+    pub clock: MachineClock,
+    /// Its machine's disk.
+    pub disk: SimDisk,
+    /// Number of its boots so far.
+    pub boots: u32,
+    /// It does nothing before this moment.
+    pub paused_until: u64,
+    /// The next death is one of the machine, with what this seed says lost.
+    pub dies_with_power: Option<u64>,
+    /// Sequence numbers that could not be read any more, and were passed over with an alarm.
+    pub passed_over: Vec<(u64, u64)>,
+    /// The process, while it is up.
+    pub process: Option<Process>,
+    index: u32,
+    /// What its journal takes for the time.
+    journal_wall: Arc<AtomicI64>,
+    /// Leases of the process before, for a sabotage.
+    leases_before: Vec<OfferedLease>,
+}
+
+/// A running process.
+pub struct Process {
+    /// Its boot.
+    pub boot_id: BootId,
+    journal: Journal,
+    reader: JournalReader,
+    checkpoint: CheckpointFile,
+    shipper: Shipper,
+    spending: Arc<Spending>,
+    decision: DecisionRole,
+    beacon: BeaconRole,
+    listeners: BTreeMap<ListenerKey, (ListenerState, u64)>,
+    desk: LeaseDesk,
+    /// Leases that were installed, for a sabotage.
+    leases: BTreeMap<LineItemId, OfferedLease>,
+    /// What accounting last said of it.
+    standing: Option<Result<(), Refusal>>,
+    /// On its way out: it answers nothing any more.
+    is_draining: bool,
+    eligible: BTreeMap<LineItemId, u64>,
+    scratch: Scratch,
+    decisions: u64,
+}
+
+/// What an answer was made of, besides the answer.
+pub struct AnswerMade {
+    /// The bytes for the player: the tokens, one a line.
+    pub bytes: Vec<u8>,
+    /// The new answer; none for a repeat.
+    pub answered: Option<Box<Answered>>,
+    /// What to write to the listeners' store.
+    pub write: Option<ListenerWrite>,
+}
+
+impl ServerNode {
+    /// A server that has never been up.
+    #[must_use]
+    pub fn new(index: u32) -> Self {
+        Self {
+            server_id: ServerId::from_u128(0x7000 + u128::from(index)),
+            clock: MachineClock::new(0),
+            disk: SimDisk::new(),
+            boots: 0,
+            paused_until: 0,
+            dies_with_power: None,
+            passed_over: Vec::new(),
+            process: None,
+            index,
+            journal_wall: Arc::new(AtomicI64::new(0)),
+            leases_before: Vec::new(),
+        }
+    }
+
+    /// What its clocks say.
+    #[must_use]
+    pub fn now(&self, at: u64) -> Now {
+        self.clock.now(at)
+    }
+
+    /// Starts the process: a new boot, which recovers the journal and resumes shipping from its checkpoint.
+    ///
+    /// # Errors
+    /// [`Died`] when the disk does not let it.
+    pub fn start(&mut self, at: u64, keys: &TokenKeys, snapshot: &Snapshot, sabotage: Sabotage) -> Result<(), Died> {
+        self.boots += 1;
+        self.clock.boot(at);
+        let now = self.now(at);
+        self.journal_wall.store(now.wall.0, Ordering::Relaxed);
+        let boot_id = BootId::from_u128(0x8000_0000 + u128::from(self.index) * 0x1_0000 + u128::from(self.boots));
+        let config = JournalConfig {
+            segment_bytes: 32 << 10,
+            durability: Durability::Synced,
+            quota_bytes: 256 << 20,
+            verify_segments_max: 4,
+        };
+        let wall = Arc::clone(&self.journal_wall);
+        let journal = Journal::open(
+            self.disk.shared(),
+            JOURNAL_DIR,
+            config,
+            Identity { server: self.server_id, boot: boot_id },
+            Drive::Inline,
+            Box::new(move || WallMs(wall.load(Ordering::Relaxed))),
+        )
+        .map_err(|_| Died)?;
+        let checkpoint = CheckpointFile::open(&self.disk, Path::new(CHECKPOINT_FILE)).map_err(|_| Died)?;
+        let settings =
+            ShipperSettings { records_max: 50, timeout_ms: 3_000, checkpoint_ms: 1_000, ..ShipperSettings::default() };
+        let spending = Arc::new(Spending::new());
+        let mut process = Process {
+            boot_id,
+            reader: journal.reader(),
+            journal,
+            shipper: Shipper::resume(settings, checkpoint.checkpoint(), now.monotonic),
+            checkpoint,
+            decision: DecisionRole::new(Arc::clone(&spending), keys.clone(), self.server_id, boot_id),
+            spending,
+            // Nobody in a run is a robot, and no limit of activity is set.
+            beacon: BeaconRole::new(
+                keys.clone(),
+                self.server_id,
+                boot_id,
+                Arc::new(SenderRules::default()),
+                ActivityRules::new(ActivityLimits::default()),
+            ),
+            listeners: BTreeMap::new(),
+            desk: LeaseDesk::new(self.server_id, boot_id),
+            leases: BTreeMap::new(),
+            standing: None,
+            is_draining: false,
+            eligible: BTreeMap::new(),
+            scratch: Scratch::new(),
+            decisions: 0,
+        };
+        if sabotage == Sabotage::LeaseOfEarlierBoot {
+            for mut offered in std::mem::take(&mut self.leases_before) {
+                // The bug: the time to draw is counted from this boot on.
+                offered.terms.draw_until = now.monotonic.plus_ms(LEASE_MS);
+                process.install(snapshot, offered, now);
+            }
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// The process ends at once. What was written is on the disk still.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            self.leases_before = process.leases.into_values().collect();
+        }
+        self.disk.kill();
+    }
+
+    /// The machine loses power: what was not synced is lost in part.
+    pub fn lose_power(&mut self, seed: u64) {
+        self.kill();
+        self.disk.crash(seed);
+    }
+
+    /// Events of this server's own, as records.
+    #[must_use]
+    pub fn envelopes(&self, at: u64, events: Vec<Event>, sabotage: Sabotage) -> Vec<Envelope> {
+        let (wall, server_id) = (self.now(at).wall, self.server_id);
+        let Some(boot_id) = self.process.as_ref().map(|process| process.boot_id) else { return Vec::new() };
+        let envelope = |mut body: Event| {
+            if sabotage == Sabotage::ReturnOfDrawnPart
+                && let Event::LeaseReturned(returned) = &mut body
+            {
+                (returned.drawn, returned.drawn_count) = (Micros::ZERO, 0);
+            }
+            let event_id = body.id();
+            Envelope { event_id, occurred_at: wall, received_at: wall, server_id, boot_id, trace_id: None, body }
+        };
+        events.into_iter().map(envelope).collect()
+    }
+
+    /// Puts records into the money journal, synced.
+    ///
+    /// # Errors
+    /// [`Died`]: a journal that can't write or sync ends the process (it must not go on acknowledging).
+    pub fn append(&mut self, at: u64, envelopes: &[Envelope]) -> Result<Option<Appended>, Died> {
+        self.journal_wall.store(self.now(at).wall.0, Ordering::Relaxed);
+        let process = self.process.as_mut().ok_or(Died)?;
+        let entries: Vec<Entry> = envelopes.iter().map(entry).collect();
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let Ok(appended) = process.journal.append_blocking(entries) else {
+            self.kill();
+            return Err(Died);
+        };
+        Ok(Some(appended))
+    }
+
+    /// The next shipments and their records.
+    ///
+    /// # Errors
+    /// [`Died`] when the checkpoint can't be kept.
+    pub fn ship(&mut self, at: u64, sabotage: Sabotage) -> Result<Vec<(Shipment, Vec<Parcel>)>, Died> {
+        let monotonic = self.now(at).monotonic;
+        let process = self.process.as_mut().ok_or(Died)?;
+        let effects = process.shipper.step(ShipperInput::Tail(process.journal.durable_end()), monotonic);
+        let mut sent = Vec::new();
+        for shipment in effects.send {
+            sent.push((shipment, process.read(shipment, &mut self.passed_over)));
+        }
+        let early =
+            sent.last().map(|(shipment, _)| shipment.until).filter(|_| sabotage == Sabotage::CheckpointBeforeAck);
+        self.keep(early.or(effects.checkpoint))?;
+        Ok(sent)
+    }
+
+    /// The log has answered.
+    ///
+    /// # Errors
+    /// [`Died`] when the checkpoint can't be kept.
+    pub fn shipped(&mut self, at: u64, input: ShipperInput) -> Result<(), Died> {
+        let monotonic = self.now(at).monotonic;
+        let process = self.process.as_mut().ok_or(Died)?;
+        let checkpoint = process.shipper.step(input, monotonic).checkpoint;
+        self.keep(checkpoint)
+    }
+
+    fn keep(&mut self, checkpoint: Option<u64>) -> Result<(), Died> {
+        let (Some(checkpoint), Some(process)) = (checkpoint, self.process.as_mut()) else { return Ok(()) };
+        if process.checkpoint.keep(checkpoint).is_err() {
+            self.kill();
+            return Err(Died);
+        }
+        Ok(())
+    }
+
+    /// Flips a bit somewhere in a segment that is shipped whole. False when there is none.
+    pub fn flip_shipped_bit(&mut self, random: u64) -> bool {
+        let Some(process) = &self.process else { return false };
+        let kept = process.checkpoint.checkpoint();
+        let mut last_of: BTreeMap<u64, u64> = BTreeMap::new();
+        let Ok(mut reader) = journal::read_dir(self.disk.shared(), JOURNAL_DIR) else { return false };
+        while let Some(record) = reader.next() {
+            if let (Ok(record), Some(segment)) = (record, reader.segment_number()) {
+                last_of.insert(segment, record.seq);
+            }
+        }
+        let done: Vec<u64> = last_of.iter().filter(|(_, last)| **last < kept).map(|(segment, _)| *segment).collect();
+        // The newest segment is still written to, and recovery goes on from it.
+        let newest = last_of.keys().last().copied();
+        let Some(number) = done.iter().copied().find(|number| Some(*number) != newest) else { return false };
+        let path = Path::new(JOURNAL_DIR).join(format!("{number:010}.seg"));
+        let path = path.as_path();
+        let length = self.disk.read_file(path).map_or(0, |bytes| bytes.len() as u64).max(1);
+        self.disk.flip_bit(path, random % length, 3).is_ok()
+    }
+}
+
+impl Process {
+    /// Whether all that the journal holds is in the log.
+    #[must_use]
+    pub fn is_shipped(&self) -> bool {
+        self.shipper.shipped() == self.journal.durable_end()
+    }
+
+    /// Records that the log does not have yet, as far as this process knows.
+    #[must_use]
+    pub fn unshipped(&self) -> u64 {
+        self.journal.durable_end().saturating_sub(self.shipper.shipped())
+    }
+
+    /// The money records of a shipment. Damaged ones are passed over and named: what is lost can't be billed, what comes after can.
+    fn read(&self, shipment: Shipment, passed_over: &mut Vec<(u64, u64)>) -> Vec<Parcel> {
+        let mut parcels = Vec::new();
+        let mut from = shipment.from;
+        while from < shipment.until {
+            let limit = ReadLimit { scan_bytes: 1 << 20 };
+            let read = self.reader.read(from, limit, |view| {
+                if view.seq >= shipment.until {
+                    return ControlFlow::Break(());
+                }
+                let stored = StoredRecord::decode(view.kind, view.payload).expect("only records of topics are written");
+                if stored.topic == Topic::Events {
+                    parcels.push(Parcel::of_journal(&stored));
+                }
+                ControlFlow::Continue(())
+            });
+            from = match read {
+                Ok(next) if next >= shipment.until => break,
+                Ok(next) => next,
+                Err(journal::ReadError::Damaged { damage, resume_at }) => {
+                    passed_over.push((damage.seq, resume_at));
+                    resume_at
+                }
+                Err(_) => break,
+            };
+        }
+        parcels
+    }
+
+    /// The listener's state as this process has it, if its copy is still good.
+    #[must_use]
+    pub fn cached(&self, key: ListenerKey, at: u64) -> Option<ListenerState> {
+        self.listeners.get(&key).filter(|(_, since)| at - since < LISTENER_CACHED_MS).map(|(state, _)| state.clone())
+    }
+
+    /// Keeps a copy of what was read.
+    pub fn cache(&mut self, key: ListenerKey, state: ListenerState, at: u64) {
+        self.listeners.insert(key, (state, at));
+    }
+
+    /// Answers a break for a listener whose state is given; `None` when it could not be had.
+    pub fn answer(
+        &mut self,
+        request: &AdBreakRequest,
+        known: Option<ListenerState>,
+        (snapshot, now): (&Snapshot, Now),
+        sabotage: Sabotage,
+    ) -> AnswerMade {
+        self.decisions += 1;
+        let degradation = if known.is_some() { Degradation::None } else { Degradation::ListenerUnknown };
+        let decision_id = DecisionId::from_u128((self.boot_id.as_u128() << 64) | u128::from(self.decisions));
+        let is_known = known.is_some();
+        let before = known.unwrap_or_else(|| ListenerState::new(Pseudonym(decision_id.to_bytes())));
+        let mut after = before.clone();
+        if sabotage == Sabotage::RepeatDrawsAgain {
+            after.open_breaks.retain(|open| open.request_id != request.request_id);
+        }
+        self.sample(request, &before, snapshot, now);
+        let moment = Moment {
+            snapshot,
+            now,
+            decision_id,
+            trace_id: None,
+            explain: Explain::No,
+            degradation,
+            paid: true,
+            limited: None,
+            asked_from: None,
+        };
+        let effects = self.decision.step(request, &mut after, moment, &mut self.scratch, &|answered| {
+            answered.ads.iter().map(|ad| ad.token.as_str()).collect::<Vec<_>>().join("\n").into_bytes()
+        });
+        match effects {
+            Effects::Repeated(bytes) => AnswerMade { bytes, answered: None, write: None },
+            Effects::Reserve(_) => unreachable!("no line item of a run has a strict cap"),
+            Effects::Answered(answered) => {
+                if is_known && let Some((state, _)) = self.listeners.get_mut(&request.listener_key) {
+                    state.clone_from(&after);
+                }
+                let write = is_known.then(|| ListenerWrite::between(&before, &after));
+                AnswerMade { bytes: answered.answer.clone(), answered: Some(answered), write }
+            }
+        }
+    }
+
+    fn sample(&mut self, request: &AdBreakRequest, state: &ListenerState, snapshot: &Snapshot, now: Now) {
+        if !self.decisions.is_multiple_of(SAMPLE_ONE_IN) {
+            return;
+        }
+        let resolved = snapshot.resolve(request, now);
+        let none = Excluded::none();
+        let seed = Seed::of(request);
+        let decision = survey(snapshot, &resolved, state, &self.spending, &none, now, seed, &mut self.scratch);
+        for read in decision.spend_reads.iter().filter(|read| read.tier != Tier::House) {
+            *self.eligible.entry(read.line_item_id).or_default() += SAMPLE_ONE_IN;
+        }
+    }
+
+    /// What a beacon becomes.
+    ///
+    /// # Panics
+    /// When the token is none of ours: players in a run don't forge.
+    #[must_use]
+    pub fn hear(&self, event: &str, token: &str, now: Now) -> Accepted {
+        let sender = Sender::default();
+        let beacon = Beacon { event, token, played_ms: None, occurred_at: None, sender, trace_id: None };
+        self.beacon.step(beacon, now).expect("players in a run don't forge")
+    }
+
+    /// What a beacon means for the listener, applied to the state given.
+    #[must_use]
+    pub fn heard(&mut self, accepted: &Accepted, before: &ListenerState) -> Option<(ListenerKey, ListenerWrite)> {
+        let change = accepted.exposure?;
+        let mut after = before.clone();
+        match change.kind {
+            ExposureChangeKind::Heard => {
+                listener::confirm(&mut after, change.exposure);
+            }
+            ExposureChangeKind::Dropped => {
+                listener::release(&mut after, change.exposure.impression_id);
+            }
+        }
+        if let Some((state, _)) = self.listeners.get_mut(&change.listener_key) {
+            state.clone_from(&after);
+        }
+        Some((change.listener_key, ListenerWrite::between(before, &after)))
+    }
+
+    /// A message of accounting. Returns what is given back for it.
+    pub fn told(&mut self, snapshot: &Snapshot, body: MessageBody, now: Now, sabotage: Sabotage) -> Option<Event> {
+        match body {
+            MessageBody::Lease(offered) => {
+                if sabotage == Sabotage::LeaseInstalledTwice
+                    && let Some(slot) = snapshot.slot(offered.owner.line_item_id)
+                {
+                    self.spending.install_lease(slot, offered.terms);
+                }
+                self.install(snapshot, offered, now)
+            }
+            MessageBody::Throttle { line_item_id, throttle } => {
+                if let Some(slot) = snapshot.slot(line_item_id) {
+                    self.spending.set_throttle(slot, throttle);
+                }
+                None
+            }
+            MessageBody::Standing(standing) => {
+                self.standing = Some(standing);
+                None
+            }
+        }
+    }
+
+    fn install(&mut self, snapshot: &Snapshot, offered: OfferedLease, now: Now) -> Option<Event> {
+        let slot = snapshot.slot(offered.owner.line_item_id);
+        self.leases.insert(offered.owner.line_item_id, offered);
+        self.desk.install(&self.spending, slot, offered, now)
+    }
+
+    /// Leases that are over or idle, given back.
+    pub fn sweep(&mut self, snapshot: &Snapshot, now: Now) -> Vec<Event> {
+        self.desk.sweep(&self.spending, now, |slot| snapshot.get(slot).is_some())
+    }
+
+    /// All leases, given back: it is on its way out.
+    pub fn drain(&mut self, now: Now) -> Vec<Event> {
+        self.is_draining = true;
+        self.desk.close(&self.spending, now)
+    }
+
+    /// Whether it is on its way out.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Whether accounting gives it leases, as far as it was told.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        matches!(self.standing, Some(Ok(())))
+    }
+
+    /// What was drawn so far, of every line item.
+    #[must_use]
+    pub fn report(&self, server_id: ServerId, snapshot: &Snapshot, now: Now) -> ServerReport {
+        let lines = snapshot.lines().filter(|entry| entry.line_item.tier != Tier::House).map(|entry| {
+            let drawn = self.spending.totals(entry.slot);
+            let lease = self.spending.read(entry.slot, now).lease;
+            LineReport {
+                line_item_id: entry.line_item.id,
+                drawn: drawn.drawn,
+                drawn_count: drawn.count,
+                eligible: self.eligible.get(&entry.line_item.id).copied().unwrap_or(0),
+                lease: lease.map(|lease| LeaseLeft {
+                    lease_id: lease.lease_id,
+                    left: lease.left,
+                    ordinals_left: lease.ordinals_left,
+                }),
+            }
+        });
+        // How long it is on its way is known to whoever carries it.
+        ServerReport { server_id, boot_id: self.boot_id, at: now, transit_ms: 0, lines: lines.collect() }
+    }
+}
+
+fn entry(envelope: &Envelope) -> Entry {
+    let key = envelope.body.key();
+    let payload = events::encode(envelope);
+    let stored =
+        StoredRecord { topic: Topic::Events, partition: partition(&key, PARTITIONS), key: &key, payload: &payload };
+    Entry { kind: KIND_TOPIC_RECORD, payload: stored.encode() }
+}
