@@ -95,9 +95,9 @@ impl LedgerModel {
         self.reversals.extend(commit.reversals.iter().cloned());
         self.posted.extend(commit.sealed.entries.iter().cloned());
         for checkpoint in &commit.sealed.checkpoints {
-            self.checkpoints.insert(checkpoint.number, checkpoint.clone());
+            self.checkpoints.insert(checkpoint.number, *checkpoint);
         }
-        self.sums = commit.sums.clone();
+        self.sums = commit.sums;
         for (owner, impression_id, loose) in &commit.loose {
             match loose {
                 Some(loose) => self.loose.insert((*owner, *impression_id), *loose),
@@ -140,8 +140,8 @@ impl LedgerModel {
             cursor: self.cursor,
             chain: self.chain,
             register,
-            sums: self.sums.clone(),
-            checkpoint: self.checkpoints.values().next_back().cloned(),
+            sums: self.sums,
+            checkpoint: self.checkpoints.values().next_back().copied(),
         }
     }
 
@@ -160,8 +160,8 @@ impl LedgerModel {
             reversals: self.reversals.clone(),
             loose: self.loose.iter().map(|((owner, id), loose)| (*owner, *id, *loose)).collect(),
             entries: self.posted.clone(),
-            checkpoints: self.checkpoints.values().cloned().collect(),
-            sums: self.sums.clone(),
+            checkpoints: self.checkpoints.values().copied().collect(),
+            sums: self.sums,
         }
     }
 
