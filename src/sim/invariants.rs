@@ -10,7 +10,7 @@ use super::world::World;
 use crate::accounting::audit::{AuditRecord, AuditReport, audit};
 use crate::accounting::{Balance, Lease, LevelId, UnbilledReason, record_digest};
 use crate::catalog::Entity;
-use crate::events::{self, Checkpoint, Envelope, Event, LedgerRecord};
+use crate::events::{self, Envelope, Event, LedgerRecord};
 use crate::model::{
     AdvertiserId, BeaconEvent, BootId, Budget, CapWindow, ImpressionId, LineItemId, Micros, ServerId, Strictness, Tier,
     WallMs, Zone,
@@ -375,7 +375,10 @@ impl World {
         };
         let records: Vec<AuditRecord> = self.log.kept().iter().enumerate().map(record).collect();
         let rows = self.ledger.rows();
-        let vouching: Vec<AuditRecord> = rows.checkpoints.iter().map(|checkpoint| vouched(checkpoint, &file)).collect();
+        let entries = rows.entries.iter().map(|entry| (rows.cursor, LedgerRecord::Entry(entry.clone())));
+        let checkpoints = rows.checkpoints.iter().map(|one| (one.number, LedgerRecord::Checkpoint(*one)));
+        let vouching: Vec<AuditRecord> =
+            entries.chain(checkpoints).map(|(offset, record)| vouched(record, offset, rows.log_time, &file)).collect();
         let report = audit(&records, &vouching, &rows, AuditReport::default());
         if let Some(difference) = report.differences.first() {
             let what = format!(
@@ -396,15 +399,14 @@ const fn is_excused(reason: UnbilledReason) -> bool {
     matches!(reason, UnbilledReason::TooSoon | UnbilledReason::NoStart | UnbilledReason::NotPlayed)
 }
 
-/// The record by which the log vouches for a checkpoint, as accounting's shell makes it.
-fn vouched(checkpoint: &Checkpoint, file: &Arc<str>) -> AuditRecord {
-    let body = Event::Ledger(Box::new(LedgerRecord::Checkpoint(*checkpoint)));
-    let at = checkpoint.log_time;
+/// The record by which the log vouches for an entry or a checkpoint, as accounting's shell makes it once they are committed.
+fn vouched(record: LedgerRecord, offset: u64, at: WallMs, file: &Arc<str>) -> AuditRecord {
+    let body = Event::Ledger(Box::new(record));
     let (server_id, boot_id) = (ServerId::from_u128(0x7700), BootId::from_u128(0x9000_0000));
     let envelope =
         Envelope { event_id: body.id(), occurred_at: at, received_at: at, server_id, boot_id, trace_id: None, body };
     let digest = record_digest(&events::encode(&envelope));
-    AuditRecord { file: Arc::clone(file), offset: checkpoint.number, digest, envelope: Ok(envelope) }
+    AuditRecord { file: Arc::clone(file), offset, digest, envelope: Ok(envelope) }
 }
 
 /// The date in the zone.

@@ -74,7 +74,7 @@ impl Fleet {
             ServerNews::Draining => self.register.drain(server_id, boot_id),
             // Nobody has received anything in the future: a clock that is ahead says so, and leases must not close by it.
             ServerNews::Complete { until, shipped_end } => self.register.mark(mark(until.min(now.wall), shipped_end)),
-            ServerNews::Closed { until, shipped_end } => self.register.close(mark(until, shipped_end)),
+            ServerNews::Closed { until, shipped_end } => self.register.close(mark(until.min(now.wall), shipped_end)),
         }
         self.register.applied(cursor);
         Ok(false)
