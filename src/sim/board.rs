@@ -118,11 +118,17 @@ impl Board {
     }
 
     /// Ads heard of each line item, and what they cost. Without those that were first reported when half of their token's life was over: what a
-    /// player that was away or an outage of that length makes late is lost by contract, whatever the servers do.
+    /// player that was away or an outage of that length makes late is lost by contract, whatever the servers do. And without those that only a
+    /// server with a wrong clock knows of, which it notices within seconds.
     #[must_use]
     pub fn heard_micros(&self) -> BTreeMap<LineItemId, (u64, i64)> {
         let mut heard: BTreeMap<LineItemId, (u64, i64)> = BTreeMap::new();
-        let in_time = |ad: &&Ad| ad.reported_at.is_some_and(|at| at <= ad.decided_at + TOKEN_LIFE_MS / 2);
+        let in_time = |ad: &&Ad| {
+            let heard_by = ad.acknowledged.get(&BeaconEvent::Impression);
+            ad.decided_by_right_clock
+                && heard_by.is_none_or(|beacon| beacon.received_at.is_some())
+                && ad.reported_at.is_some_and(|at| at <= ad.decided_at + TOKEN_LIFE_MS / 2)
+        };
         for ad in self.ads.values().filter(|ad| ad.heard_at.is_some()).filter(in_time) {
             let sum = heard.entry(ad.claims.line_item_id).or_default();
             sum.0 += 1;

@@ -11,6 +11,10 @@ use crate::roles::accounting::ServerNews;
 /// (`LOOSE_KEPT_MS`), by log time, which the clock that is furthest ahead makes.
 const CLOCK_JUMP_MS_MAX: u64 = 50_000;
 
+/// How long a clock that jumped stays wrong, in milliseconds. Its server is not ready for nearly all of that, and where it is the only one, this
+/// with what else may be down must leave time for beacons within a token's short life.
+const CLOCK_JUMP_FOR_MS: u64 = 20_000;
+
 impl World {
     /// Puts the next fault of a kind that comes by the clock into the queue.
     pub(super) fn next_fault(&mut self, kind: FaultKind) {
@@ -78,7 +82,7 @@ impl World {
             FaultKind::ClockSkew => self.moves_clock(server, i64::try_from(bits % 1_801).expect("small") - 900, 60_000),
             FaultKind::ClockJumps => {
                 let by = i64::try_from(2_000 + bits % CLOCK_JUMP_MS_MAX).expect("small");
-                self.moves_clock(server, if bits & (1 << 40) == 0 { by } else { -by }, 45_000)
+                self.moves_clock(server, if bits & (1 << 40) == 0 { by } else { -by }, CLOCK_JUMP_FOR_MS)
             }
             FaultKind::ServerPaused => {
                 self.servers[server].paused_until = self.at + seconds(1, 15);
