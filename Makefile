@@ -20,7 +20,7 @@ simulate: check-tools ## The books under seeded faults in virtual time [SEEDS=10
 test: check-tools ## All tests, and a table of what was skipped
 	@scripts/test.sh
 
-bench: check-tools ## A short run of the benches: index, decide, pod, token, journal
+bench: check-tools ## A short run of the benches: index, decide, pod, token, journal, accounting
 	cargo bench --benches -- --warm-up-time 0.5 --measurement-time 2 --noplot
 
 fuzz: check-tools ## Fuzz the parsers of outside input [SECONDS=60 each]

@@ -10,53 +10,20 @@ use crate::model::WallMs;
 /// Longest time from a record's stamp to its place in the log, in milliseconds, with room: an append that takes longer is refused.
 pub const SETTLE_MARGIN_MS: i64 = 60_000;
 
-/// A time before which the past is complete. Never goes back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watermark {
-    complete_until: WallMs,
-    margin_ms: i64,
-}
-
-impl Default for Watermark {
-    fn default() -> Self {
-        Self::with_margin(SETTLE_MARGIN_MS)
-    }
-}
+/// A time before which the past is complete; 0 where nothing is known yet. That it never goes back is the register's to see to (INV-39).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Watermark(WallMs);
 
 impl Watermark {
-    /// A watermark that stays `margin_ms` behind: [`SETTLE_MARGIN_MS`], times its speed where the clock runs faster than the disk.
-    #[must_use]
-    pub const fn with_margin(margin_ms: i64) -> Self {
-        Self { complete_until: WallMs(0), margin_ms }
-    }
-
     /// The watermark that says so much.
     #[must_use]
     pub const fn until(complete_until: WallMs) -> Self {
-        Self { complete_until, margin_ms: SETTLE_MARGIN_MS }
-    }
-
-    /// The log was read to its end at `at`.
-    pub fn caught_up(&mut self, at: WallMs) {
-        self.complete_until = self.complete_until.max(at.plus_ms(-self.margin_ms));
+        Self(complete_until)
     }
 
     /// Every record received before this is applied.
     #[must_use]
     pub const fn complete_until(self) -> WallMs {
-        self.complete_until
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_watermark_never_goes_back() {
-        let mut watermark = Watermark::default();
-        watermark.caught_up(WallMs(100_000));
-        watermark.caught_up(WallMs(90_000));
-        assert_eq!(watermark.complete_until(), WallMs(40_000));
+        self.0
     }
 }

@@ -44,8 +44,8 @@ pub(super) fn run(
             Event::Reversal(reversal) => reverse(counted, &mut levels, reversal, position, report),
             Event::Beacon(_) => {
                 // An impression counts as delivered before its click is judged by the same record.
-                if let Some((lease_id, ordinals)) = deliveries.remove(&position) {
-                    deliver(counted, &mut levels, lease_id, ordinals);
+                if let Some(lease_id) = deliveries.remove(&position) {
+                    deliver(counted, &mut levels, lease_id);
                 }
                 while let Some(billable) = billable.next_if(|billable| billable.position == position) {
                     charge(counted, &mut levels, &billable);
@@ -58,9 +58,9 @@ pub(super) fn run(
 }
 
 /// Impressions that are delivered without money, by the position of the record that delivers them.
-fn deliveries(counted: &Recount) -> BTreeMap<usize, (LeaseId, i128)> {
+fn deliveries(counted: &Recount) -> BTreeMap<usize, LeaseId> {
     let by_click = counted.leases.values().filter(|lease| lease.grant.price_model == PriceModel::Cpc);
-    by_click.flat_map(|lease| lease.delivered.values().map(|position| (*position, (lease.grant.lease_id, 1)))).collect()
+    by_click.flat_map(|lease| lease.delivered.values().map(|position| (*position, lease.grant.lease_id))).collect()
 }
 
 fn each_level(levels: &mut Levels, lease: &CountedLease, mut change: impl FnMut(LevelId, &mut Sums)) {
@@ -163,11 +163,11 @@ fn close(counted: &Recount, levels: &mut Levels, lease_id: LeaseId, position: us
     }
 }
 
-fn deliver(counted: &Recount, levels: &mut Levels, lease_id: LeaseId, ordinals: i128) {
+fn deliver(counted: &Recount, levels: &mut Levels, lease_id: LeaseId) {
     let Some(lease) = counted.leases.get(&lease_id) else { return };
     each_level(levels, lease, |_, sums| {
-        sums.open_count -= ordinals;
-        sums.settled_count += ordinals;
+        sums.open_count -= 1;
+        sums.settled_count += 1;
     });
 }
 

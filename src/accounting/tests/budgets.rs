@@ -219,8 +219,7 @@ impl Play {
     }
 
     fn close(&mut self, lease: &Lease) {
-        let mut watermark = Watermark::default();
-        watermark.caught_up(LAST_BILLABLE_UNTIL.plus_ms(SETTLE_MARGIN_MS + 1));
+        let watermark = Watermark::until(LAST_BILLABLE_UNTIL.plus_ms(1));
         let closes = plan_closes(self.world.book.account(ADVERTISER), watermark, LAST_BILLABLE_UNTIL);
         let chosen = lease.grant.lease_id;
         if let Some(close) = closes.into_iter().find(|close| close.lease_id == chosen) {
