@@ -227,18 +227,20 @@ impl Recoverer<'_> {
         Ok(End { number, offset: HEADER_BYTES as u64, next_seq: first_seq, last_at: self.last_at })
     }
 
-    /// A segment without a readable header.
+    /// A segment without a readable header. Its records say where it begins, if nothing before it does.
     fn unreadable(&mut self, file: &SegmentFile, opened: &dyn DiskFile, defect: Defect) -> Result<(), OpenError> {
-        let Some(expected) = self.next_seq else {
-            // Without a segment before it nobody can say which sequence numbers were given: to go on would give some of them twice.
+        let rest = Rest::read(opened, HEADER_BYTES as u64).map_err(|error| self.io(error))?;
+        let first = rest.first_whole();
+        let Some(expected) = self.next_seq.or(first) else {
+            // Nobody can say which sequence numbers were given: to go on would give some of them twice.
             return Err(OpenError::Unreadable { file: self.path_of(file), source: defect });
         };
-        let rest = Rest::read(opened, 0).map_err(|error| self.io(error))?;
-        let highest = rest.records_after(expected.saturating_sub(1)).last().map(|found| found.seq);
+        let found = rest.records_after(expected.saturating_sub(1)).map(|found| found.seq);
+        let highest = found.chain(first).max();
         let bytes = opened.len().map_err(|error| self.io(error))?;
         self.segments.push(Segment::new(file.clone(), expected, bytes));
         self.damage(file, 0, expected, defect);
-        self.next_seq = Some(highest.map_or(expected, |seq| seq + 1));
+        self.next_seq = Some(highest.map_or(expected, |seq| expected.max(seq + 1)));
         self.quarantine(file)
     }
 

@@ -196,6 +196,14 @@ impl Rest {
         self.bytes.iter().rposition(|&byte| byte != 0).map(|position| self.at + position as u64 + 1)
     }
 
+    /// Sequence number of the record that stands at the very beginning, if it is whole.
+    pub(super) fn first_whole(&self) -> Option<u64> {
+        match decode_record(&self.bytes, true) {
+            Decoded::Record(view) => Some(view.seq),
+            Decoded::End | Decoded::Short(_) | Decoded::Bad(_) => None,
+        }
+    }
+
     /// Whole records with a sequence number above `seq`, in the order in which they stand. Tries every aligned place.
     pub(super) fn records_after(&self, seq: u64) -> impl Iterator<Item = Found> + '_ {
         let mut position = 0;

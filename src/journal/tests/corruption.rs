@@ -145,9 +145,49 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
-fn an_unreadable_first_header_stops_the_start() {
+fn behind_an_unreadable_first_header_the_records_say_where_it_begins() {
+    // INV-27, INV-28: whether it is one of many or alone, nothing is lost and no number given twice.
+    for alone in [false, true] {
+        let disk = SimDisk::new();
+        let expected = some_journal(&disk);
+        let paths = segment_paths(&disk);
+        let mut kept = expected.len();
+        if alone {
+            kept = usize::try_from(second_first_seq(&disk)).expect("small");
+            for path in &paths[1..] {
+                disk.remove(path).expect("removed");
+            }
+        }
+        disk.flip_bit(&paths[0], 20, 0).expect("flipped");
+        for start in 0..2_u64 {
+            let journal = open_inline(&disk);
+            let [damage] = journal.recovery().damage.as_slice() else { panic!("{:?}", journal.recovery()) };
+            assert_eq!((damage.defect.clone(), damage.offset), (Defect::HeaderChecksum, 0));
+            assert!(damage.file.starts_with(&path_text(&paths[0])), "{damage}");
+            assert_eq!(journal.durable_end(), kept as u64 + start);
+            let (records, _) = read_past_damage(&journal);
+            let payloads: Vec<_> = records.into_iter().take(kept).map(|record| record.payload).collect();
+            assert_eq!(payloads, expected[..kept]);
+            journal.append_blocking(vec![entry("goes on")]).expect("appended");
+        }
+    }
+}
+
+fn second_first_seq(disk: &SimDisk) -> u64 {
+    let mut reader = read_dir(disk.shared(), DIR).expect("lists");
+    while let Some(record) = reader.next() {
+        let record = record.expect("whole");
+        if reader.segment_number() == Some(2) {
+            return record.seq;
+        }
+    }
+    panic!("there is a second segment");
+}
+
+#[test]
+fn an_unreadable_first_header_without_a_record_stops_the_start() {
     let disk = SimDisk::new();
-    some_journal(&disk);
+    drop(open_inline(&disk));
     disk.flip_bit(&segment_paths(&disk)[0], 20, 0).expect("flipped");
     match open(&disk, small(Durability::Synced), Drive::Inline).map(|_| ()) {
         Err(OpenError::Unreadable { file, source: Defect::HeaderChecksum }) => {
