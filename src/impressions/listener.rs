@@ -76,10 +76,11 @@ pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure
             drop_exposure(state, ad.impression_id);
         }
     }
-    // An empty pod is no break to the listener: the next may come as soon as one is due.
+    // An empty pod is no break to the listener: the next may come as soon as one is due. But it was a break without the creatives of the one
+    // before, so they may come again; otherwise a listener for whom there are few would hear them once and then nothing for ever.
+    state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
     if !reserved.is_empty() {
         state.last_break_at = Some(opened.decided_at);
-        state.last_break_creatives = reserved.iter().map(|exposure| exposure.creative_id).collect();
     }
     state.exposures.extend(reserved.into_iter().filter(|one| !strict::contains(&state.strict, one.impression_id)));
     state.exposures.sort_by_key(|exposure| exposure.at);
@@ -204,6 +205,17 @@ mod tests {
         assert_eq!(state.open_breaks.len(), 2);
         assert_eq!(state.exposures.len(), 2);
         assert_eq!(state.last_break_creatives, [CreativeId::from_u128(3)]);
+    }
+
+    #[test]
+    fn the_creatives_of_the_break_before_may_come_again_after_an_empty_one() {
+        let mut state = nobody();
+        let (open_break, reserved) = opened("a", 1, 0, false);
+        open(&mut state, open_break, reserved);
+        let (open_break, _) = opened("b", 2, 10, false);
+        open(&mut state, open_break, Vec::new());
+        assert_eq!(state.last_break_at, Some(WallMs(0)), "the next one is due when it was");
+        assert_eq!(state.last_break_creatives, []);
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn check_history(rules: &Rules, log: &LogSummary, listener: &str, breaks: &[Plac
     let longest_ms = rules.longest_window_ms();
     let mut heard: Vec<Heard<'_>> = Vec::new();
     let mut before: Option<&Placed<'_>> = None;
+    let mut empty_until = None;
     for placed in breaks {
         // Two devices may have asked at the same moment; then nobody can say which break was before the other.
         if let Some(before) = before.filter(|before| before.latest < placed.earliest) {
@@ -103,8 +104,11 @@ fn check_history(rules: &Rules, log: &LogSummary, listener: &str, breaks: &[Plac
         }
         heard.retain(|one| placed.latest.since(one.earliest) < longest_ms);
         check_caps(rules, listener, placed, &heard, findings);
-        if !placed.seen.ads.is_empty() {
-            before = Some(placed);
+        if placed.seen.ads.is_empty() {
+            (before, empty_until) = (None, Some(placed.latest));
+        } else {
+            // Of an empty break at the same moment nobody can say whether it came after this one.
+            before = Some(placed).filter(|placed| empty_until.is_none_or(|until| until < placed.earliest));
         }
         heard.extend(placed.seen.ads.iter().filter_map(|ad| {
             // What was told too late was dropped from the listener's history before.
