@@ -7,7 +7,7 @@ use super::faults::FaultKind;
 use super::log_model::{PARTITIONS, Parcel};
 use super::player::Job;
 use super::sabotage::Sabotage;
-use super::server_node::Died;
+use super::server_node::{CantStart, Died};
 use super::world::{Event, Part, World};
 use crate::event_log::ShipperInput;
 use crate::events::Event as Happening;
@@ -24,8 +24,8 @@ impl World {
             self.servers[server].disk.lie_about_sync(true);
         }
         let (at, snapshot) = (self.at, std::sync::Arc::clone(&self.snapshot));
-        if self.servers[server].start(at, &self.keys, &snapshot, self.sabotage).is_err() {
-            self.note(None, format_args!("server {server} can't start"));
+        if let Err(CantStart(why)) = self.servers[server].start(at, &self.keys, &snapshot, self.sabotage) {
+            self.note(None, format_args!("server {server} can't start: {why}"));
             self.after(2_000, Event::ServerStarts { server });
             return;
         }

@@ -45,6 +45,10 @@ const CHECKPOINT_FILE: &str = "/data/journal/shipped";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Died;
 
+/// The server's process does not come up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CantStart(pub String);
+
 /// A server, up or down.
 pub struct ServerNode {
     /// Its id.
@@ -132,8 +136,14 @@ impl ServerNode {
     /// Starts the process: a new boot, which recovers the journal and resumes shipping from its checkpoint.
     ///
     /// # Errors
-    /// [`Died`] when the disk does not let it.
-    pub fn start(&mut self, at: u64, keys: &TokenKeys, snapshot: &Snapshot, sabotage: Sabotage) -> Result<(), Died> {
+    /// [`CantStart`] when the disk does not let it.
+    pub fn start(
+        &mut self,
+        at: u64,
+        keys: &TokenKeys,
+        snapshot: &Snapshot,
+        sabotage: Sabotage,
+    ) -> Result<(), CantStart> {
         self.boots += 1;
         self.clock.boot(at);
         let now = self.now(at);
@@ -154,8 +164,9 @@ impl ServerNode {
             Drive::Inline,
             Box::new(move || WallMs(wall.load(Ordering::Relaxed))),
         )
-        .map_err(|_| Died)?;
-        let checkpoint = CheckpointFile::open(&self.disk, Path::new(CHECKPOINT_FILE)).map_err(|_| Died)?;
+        .map_err(|error| CantStart(whole_story(&error)))?;
+        let checkpoint = CheckpointFile::open(&self.disk, Path::new(CHECKPOINT_FILE))
+            .map_err(|error| CantStart(whole_story(&error)))?;
         let settings =
             ShipperSettings { records_max: 50, timeout_ms: 3_000, checkpoint_ms: 1_000, ..ShipperSettings::default() };
         let spending = Arc::new(Spending::new());
@@ -519,6 +530,12 @@ impl Process {
         // How long it is on its way is known to whoever carries it.
         ServerReport { server_id, boot_id: self.boot_id, at: now, transit_ms: 0, lines: lines.collect() }
     }
+}
+
+/// What the error says, and what is behind it.
+fn whole_story(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn entry(envelope: &Envelope) -> Entry {

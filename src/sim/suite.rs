@@ -10,6 +10,7 @@ use super::sabotage::Sabotage;
 use super::shrink::{Smaller, shrink};
 use super::world::{Shape, World};
 use crate::accounting::LevelId;
+use crate::model::LineItemId;
 
 /// Most that may be heard beyond a budget, in basis points of it; or one impression.
 const BEYOND_BASIS_POINTS_MAX: u64 = 10;
@@ -38,6 +39,8 @@ pub struct Run {
 /// What was heard of one line item beyond its budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Beyond {
+    /// The line item.
+    pub line_item_id: LineItemId,
     /// Impressions, rounded up.
     pub impressions: u64,
     /// Ten-thousandths of the budget.
@@ -96,6 +99,7 @@ fn beyond(world: &World) -> Vec<Beyond> {
         let over = u64::try_from(micros - budget).ok().filter(|over| *over > 0)?;
         let price = u64::try_from(micros).ok()? / count.max(1);
         Some(Beyond {
+            line_item_id: line_item.id,
             impressions: over.div_ceil(price.max(1)),
             basis_points: over.saturating_mul(10_000) / u64::try_from(budget).ok()?.max(1),
         })
@@ -157,8 +161,8 @@ pub struct Report {
     pub covered: [u64; FAULT_KINDS],
     /// Impressions charged, with faults and without.
     pub paid: (u64, u64),
-    /// The worst that was heard beyond a budget out of bounds, and how often.
-    pub beyond: (u64, u64),
+    /// What was heard beyond a budget out of bounds, and in which seed.
+    pub beyond: Vec<(u64, Beyond)>,
 }
 
 /// The invariants that the suite checks, and what they say.
@@ -205,10 +209,8 @@ impl Report {
         let twin = run(seed, mix.twin(), options.shape, Sabotage::None);
         self.paid.0 += run_.paid;
         self.paid.1 += twin.paid;
-        for beyond in run_.beyond.iter().filter(|beyond| !beyond.is_within_bounds()) {
-            self.beyond.0 = self.beyond.0.max(beyond.basis_points);
-            self.beyond.1 += 1;
-        }
+        let out_of_bounds = run_.beyond.into_iter().filter(|beyond| !beyond.is_within_bounds());
+        self.beyond.extend(out_of_bounds.map(|beyond| (seed, beyond)));
     }
 
     /// The table's lines.
@@ -227,10 +229,10 @@ impl Report {
             .collect();
         checks.push(Check {
             name: "heard beyond budget, more than one impression and 0.1 %".to_owned(),
-            value: self.beyond.1,
+            value: self.beyond.len() as u64,
             bound: 0,
             unit: "line items",
-            pass: self.beyond.1 == 0,
+            pass: self.beyond.is_empty(),
         });
         let delivery = self.paid.0 * 10_000 / self.paid.1.max(1);
         checks.push(Check {
@@ -267,6 +269,12 @@ impl Report {
         // Writing to a String never fails.
         for failed in &self.failed {
             let _ = writeln!(text, "{failed}");
+        }
+        for (seed, Beyond { line_item_id, impressions, basis_points }) in &self.beyond {
+            let _ = writeln!(
+                text,
+                "SEED={seed}: {impressions} impressions of {line_item_id} were heard beyond its budget, {basis_points} basis points of it\n"
+            );
         }
         for check in self.checks() {
             let word = if check.pass { "ok    " } else { "FAILED" };
