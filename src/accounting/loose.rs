@@ -105,3 +105,34 @@ impl LooseSet {
         gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounting::testing::beacon;
+    use crate::events::Event;
+    use crate::model::{DecisionId, Micros};
+
+    fn house(number: u128, event: BeaconEvent) -> BeaconRecord {
+        let Event::Beacon(mut record) = beacon(1, 0, 1, event).body else { panic!("a beacon") };
+        record.impression_id = ImpressionId::Unleased { decision_id: DecisionId::from_u128(number), slot: 0 };
+        record.price = Micros::ZERO;
+        *record
+    }
+
+    #[test]
+    fn at_the_bound_a_new_one_is_ignored_with_its_reason_and_a_known_one_counts_on() {
+        let known = Loose { kinds: kind_bit(BeaconEvent::Start), unbilled: None, forget_after: WallMs(i64::MAX) };
+        let id = |number| house(number, BeaconEvent::Start).impression_id;
+        let most = u128::try_from(LOOSE_MAX).expect("small");
+        let mut set = LooseSet { seen: (0..most).map(|number| (id(number), known)).collect() };
+        let mut outcome = |number| {
+            let record = house(number, BeaconEvent::Impression);
+            set.apply(&record, record.billable_until, UnbilledReason::House).outcome
+        };
+        assert_eq!(outcome(most), Outcome::Ignored(IgnoredReason::TooManyLoose));
+        assert_eq!(outcome(most - 1), Outcome::Unbilled(UnbilledReason::House));
+        assert_eq!(outcome(most - 1), Outcome::Repeated);
+        assert_eq!(set.seen.len(), LOOSE_MAX);
+    }
+}

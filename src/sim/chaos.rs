@@ -78,7 +78,7 @@ impl World {
                 self.after(seconds(5, 30), Event::DiskFreed { server });
                 true
             }
-            FaultKind::BitFlips => self.servers[server].flip_shipped_bit(bits),
+            FaultKind::BitFlips => self.servers[server].flip_bit(bits),
             FaultKind::ClockSkew => self.moves_clock(server, i64::try_from(bits % 1_801).expect("small") - 900, 60_000),
             FaultKind::ClockJumps => {
                 let by = i64::try_from(2_000 + bits % CLOCK_JUMP_MS_MAX).expect("small");

@@ -51,7 +51,7 @@ pub enum FaultKind {
     SyncFails,
     /// A server's disk is full for a while.
     DiskFull,
-    /// A bit flips in what a server has shipped already.
+    /// A bit flips in a finished segment of a server's journal, shipped or not.
     BitFlips,
     /// A server's wall clock is off by less than a second.
     ClockSkew,

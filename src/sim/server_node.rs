@@ -1,7 +1,7 @@
 //! A server: the real decision and beacon roles, leases, money journal and shipper, over a simulated machine. What a shell does with
 //! threads and sockets is done here by the caller's hand, in the same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -293,25 +293,26 @@ impl ServerNode {
         Ok(())
     }
 
-    /// Flips a bit somewhere in a segment that is shipped whole. False when there is none.
-    pub fn flip_shipped_bit(&mut self, random: u64) -> bool {
-        let Some(process) = &self.process else { return false };
-        let kept = process.checkpoint.checkpoint();
-        let mut last_of: BTreeMap<u64, u64> = BTreeMap::new();
-        let Ok(mut reader) = journal::read_dir(self.disk.shared(), JOURNAL_DIR) else { return false };
-        while let Some(record) = reader.next() {
-            if let (Ok(record), Some(segment)) = (record, reader.segment_number()) {
-                last_of.insert(segment, record.seq);
-            }
+    /// Flips a bit somewhere in a finished segment, whether it is shipped or not: what the shipper can't read any more it passes over, with an
+    /// alarm. False when there is none. The newest segment is still written to: damage in its last batch is a torn write by right.
+    pub fn flip_bit(&mut self, random: u64) -> bool {
+        if self.process.is_none() {
+            return false;
         }
-        let done: Vec<u64> = last_of.iter().filter(|(_, last)| **last < kept).map(|(segment, _)| *segment).collect();
-        // The newest segment is still written to, and recovery goes on from it.
-        let newest = last_of.keys().last().copied();
-        let Some(number) = done.iter().copied().find(|number| Some(*number) != newest) else { return false };
-        let path = Path::new(JOURNAL_DIR).join(format!("{number:010}.seg"));
-        let path = path.as_path();
-        let length = self.disk.read_file(path).map_or(0, |bytes| bytes.len() as u64).max(1);
-        self.disk.flip_bit(path, random % length, 3).is_ok()
+        let Ok(mut reader) = journal::read_dir(self.disk.shared(), JOURNAL_DIR) else { return false };
+        let mut segments = BTreeSet::new();
+        while reader.next().is_some() {
+            segments.extend(reader.segment_number());
+        }
+        segments.pop_last();
+        let finished: Vec<u64> = segments.into_iter().collect();
+        let Some(last) = finished.len().checked_sub(1) else { return false };
+        // Every other time in the newest of them, which may not be shipped yet.
+        let place =
+            if random & (1 << 50) == 0 { last } else { usize::try_from(random >> 51).unwrap_or(0) % (last + 1) };
+        let path = Path::new(JOURNAL_DIR).join(format!("{:010}.seg", finished[place]));
+        let length = self.disk.read_file(&path).map_or(0, |bytes| bytes.len() as u64).max(1);
+        self.disk.flip_bit(&path, random % length, 3).is_ok()
     }
 }
 
