@@ -9,6 +9,7 @@ mod harness;
 mod invalid_traffic;
 mod kill;
 mod layers;
+mod newer_version;
 mod orphan;
 mod rarely_heard;
 mod repository;
