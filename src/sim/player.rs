@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::board::Ad;
-use super::catalogue::{NETWORK, app_key, placement_key};
+use super::catalogue::{NETWORK, TOKEN_LIFE_MS, app_key, placement_key};
 use super::faults::FaultKind;
 use super::world::{Event, World};
 use crate::model::{
@@ -209,7 +209,8 @@ impl World {
     /// How long a player is away: often until just before its tokens end, when every mistake about time shows.
     fn away_ms(&mut self) -> u64 {
         let draws = self.faults.draws(FaultKind::PlayerAway);
-        let seconds = if draws.chance(0.5) { draws.between(35, 62) } else { draws.between(20, 240) };
+        let life = u32::try_from(TOKEN_LIFE_MS / 1_000).expect("minutes");
+        let seconds = if draws.chance(0.5) { draws.between(life - 25, life + 2) } else { draws.between(20, 240) };
         1_000 * u64::from(seconds)
     }
 
