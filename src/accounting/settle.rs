@@ -11,7 +11,7 @@
 //!
 //! Everything here goes by what records say of themselves (their times, what the player said) and by which kinds of event were seen of an
 //! impression, never by their order, so that any order gives the same books (INV-14). The one exception is a budget's end reached by clicks: which
-//! clicks find room then depends on the order.
+//! clicks find room then depends on the order, and so does whether a grant that was planned before them still does.
 
 use std::collections::BTreeMap;
 

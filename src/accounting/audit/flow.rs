@@ -1,6 +1,7 @@
 //! The money's way through the log, in its order: what each grant took, what was charged, given back and reversed, at every level.
 //!
-//! INV-4 is judged at each grant: what was granted before and not given back, and this, is within the limits that the grant names.
+//! INV-4 is judged at each grant: what was granted before and not given back, what was charged, and this, is within the limits that the grant
+//! names. A grant whose money does not fit because clicks came first is none: nobody ever had it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +37,10 @@ pub(super) fn run(
     for (position, record) in records.iter().enumerate() {
         let Ok(envelope) = &record.envelope else { continue };
         match &envelope.body {
-            Event::LeaseGranted(grant) if opened.insert(grant.lease_id) => {
-                open(counted, &mut levels, grant.lease_id, report);
+            Event::LeaseGranted(grant) if !opened.contains(&grant.lease_id) => {
+                if open(counted, &mut levels, grant.lease_id, report) {
+                    opened.insert(grant.lease_id);
+                }
             }
             Event::LeaseReturned(returned) => give_back(counted, &mut levels, returned.lease_id, position),
             Event::LeaseClosed(closed) => close(counted, &mut levels, closed.lease_id, position, report),
@@ -54,6 +57,7 @@ pub(super) fn run(
             Event::LeaseGranted(_) | Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_) => {}
         }
     }
+    counted.leases.retain(|lease_id, _| opened.contains(lease_id));
     finish(counted, levels, report);
 }
 
@@ -69,28 +73,34 @@ fn each_level(levels: &mut Levels, lease: &CountedLease, mut change: impl FnMut(
     }
 }
 
-fn open(counted: &Recount, levels: &mut Levels, lease_id: LeaseId, report: &mut AuditReport) {
-    let Some(lease) = counted.leases.get(&lease_id) else { return };
+/// Opens a lease. False where some budget has no room for it.
+fn open(counted: &Recount, levels: &mut Levels, lease_id: LeaseId, report: &mut AuditReport) -> bool {
+    let Some(lease) = counted.leases.get(&lease_id) else { return false };
+    let amount = i128::from(lease.grant.amount.0);
+    let mut has_room = true;
     each_level(levels, lease, |level, sums| {
-        sums.open += i128::from(lease.grant.amount.0);
+        let budget = budget_of(&lease.grant, level).map_or(i128::MAX, |budget| i128::from(budget.0));
+        has_room &= amount == 0 || sums.settled + sums.open + amount <= budget;
+    });
+    if !has_room {
+        return false;
+    }
+    each_level(levels, lease, |level, sums| {
+        sums.open += amount;
         sums.open_count += i128::from(lease.grant.max_ordinals);
         sums.budget = budget_of(&lease.grant, level);
-        within(lease, level, sums, report);
+        within_goal(lease, level, sums, report);
     });
+    true
 }
 
-fn within(lease: &CountedLease, level: LevelId, sums: &Sums, report: &mut AuditReport) {
+fn within_goal(lease: &CountedLease, level: LevelId, sums: &Sums, report: &mut AuditReport) {
     let named = |limit: &&crate::events::LevelLimit| (limit.level, limit.window) == level.limit();
-    for limit in lease.grant.limits.iter().filter(named) {
-        let (micros, count) = (sums.settled + sums.open, sums.settled_count + sums.open_count);
-        let place = || format!("lease {}, {}, {level:?}", lease.grant.lease_id, lease.place);
-        let passed = |budget: &Micros| micros > i128::from(budget.0) && lease.grant.amount > Micros::ZERO;
-        if let Some(budget) = limit.budget.filter(passed) {
-            report.differs("grant_within_budget", place(), format!("at most {} micros", budget.0), micros);
-        }
-        if let Some(goal) = limit.goal.filter(|goal| count > i128::from(*goal)) {
-            report.differs("grant_within_goal", place(), format!("at most {goal} impressions"), count);
-        }
+    let goals = lease.grant.limits.iter().filter(named).filter_map(|limit| limit.goal);
+    let count = sums.settled_count + sums.open_count;
+    for goal in goals.filter(|goal| count > i128::from(*goal)) {
+        let place = format!("lease {}, {}, {level:?}", lease.grant.lease_id, lease.place);
+        report.differs("grant_within_goal", place, format!("at most {goal} impressions"), count);
     }
 }
 

@@ -107,6 +107,28 @@ fn a_click_is_billed_while_every_budget_has_room() {
 }
 
 #[test]
+fn a_grant_that_was_planned_before_a_click_gives_way_to_it() {
+    // INV-4: 100 in all; a grant of 95 was on its way when a click of 10 came.
+    let clicks = sold(PriceModel::Cpc, 0, Some(100));
+    let late = |amount| granting(sold(PriceModel::Cpm, amount, Some(100)), |grant| grant.lease_id = lease(2));
+    let click = [heard(PriceModel::Cpc, 0, IMPRESSION), heard(PriceModel::Cpc, 0, CLICK)];
+    for (amount, outcome) in [(95, Outcome::Ignored(IgnoredReason::NoRoom)), (90, Outcome::Granted(lease(2)))] {
+        let mut world = World::of(&[&[clicks.clone()], &click[..]].concat());
+        assert_eq!(world.apply(&late(amount)), outcome);
+        world.check();
+        assert_eq!(
+            world.apply(&late(amount)),
+            if amount == 90 { Outcome::Ignored(IgnoredReason::BadGrant) } else { outcome }
+        );
+    }
+    // A lease that holds no money takes no room.
+    let mut world = World::of(&[&[clicks], &click[..]].concat());
+    world.apply(&late(90));
+    let free = granting(sold(PriceModel::Cpc, 0, Some(5)), |grant| grant.lease_id = lease(3));
+    assert_eq!(world.apply(&free), Outcome::Granted(lease(3)));
+}
+
+#[test]
 fn a_flat_fee_is_owed_once_with_the_first_that_is_heard() {
     let world = check_life(
         PriceModel::Flat,
