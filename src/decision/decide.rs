@@ -19,6 +19,7 @@ use super::seed::Seed;
 use super::spending::Spending;
 use super::{preview, sponsorship};
 use crate::catalog::{LineEntry, LineSlot, Rank, ResolvedBreak, ScanScratch, Snapshot};
+use crate::impressions::CLOCK_TOLERANCE_MS;
 use crate::model::{ListenerState, Now, Subscription, Tier};
 use crate::pod::{self, MAX_CANDIDATES, PodCandidate, PodLimits, PodProblem, PodScratch, Unseen, is_improvable};
 
@@ -167,8 +168,10 @@ fn is_due(of: &Break<'_>) -> Result<(), NoBreakReason> {
     if of.resolved.subscription == Subscription::Premium {
         return Err(NoBreakReason::Premium);
     }
-    // A break in the future is another server's clock: as if it were now.
-    let by_server = of.listener.last_break_at.map(|at| u64::try_from(of.now.wall.since(at)).unwrap_or(0));
+    // A break in the future is another server's clock: as if it were now. One further ahead than clocks of servers may be apart was told by a clock
+    // that jumped, and would keep the listener without breaks until then.
+    let since = of.listener.last_break_at.map(|at| of.now.wall.since(at)).filter(|since| *since >= -CLOCK_TOLERANCE_MS);
+    let by_server = since.map(|since| u64::try_from(since).unwrap_or(0));
     let since_last = by_server.into_iter().chain(of.resolved.since_last_break_ms).min();
     match since_last.and_then(|since| cadence_ms(of).checked_sub(since)) {
         None | Some(0) => Ok(()),

@@ -319,7 +319,8 @@ pub(super) fn listener(chance: &mut Chance) -> ListenerState {
         listener.last_break_creatives.push(CreativeId::from_u128(u128::from(chance.below(28))));
     }
     if chance.percent(30) {
-        listener.last_break_at = Some(NOW.wall.plus_ms(chance.of(&[5, -1, -599_999, -600_000, -900_000])));
+        listener.last_break_at =
+            Some(NOW.wall.plus_ms(chance.of(&[2_001, 2_000, 5, -1, -599_999, -600_000, -900_000])));
     }
     listener
 }
