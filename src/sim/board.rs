@@ -1,9 +1,10 @@
 //! The truth of a run, as only somebody outside can know it: what was answered, heard and acknowledged, in true time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::TOKEN_LIFE_MS;
-use crate::model::{BeaconEvent, BootId, ImpressionId, LeaseId, LineItemId, WallMs};
+use super::traffic::{Told, Who};
+use crate::model::{BeaconEvent, BootId, ImpressionId, LeaseId, LineItemId, PriceModel, WallMs};
 use crate::tokens::Claims;
 
 /// So many of a player's last ads are looked at for unreported ones: some minutes of listening.
@@ -19,39 +20,79 @@ pub struct Ad {
     pub claims: Claims,
     /// Whose.
     pub player: usize,
+    /// What the player is.
+    pub who: Who,
     /// When it was decided, in milliseconds after the start.
     pub decided_at: u64,
     /// Whether the clock of the server that decided was right.
     pub decided_by_right_clock: bool,
     /// When it was heard, if it was.
     pub heard_at: Option<u64>,
-    /// When its player first said that it was heard, to whoever listened.
-    pub reported_at: Option<u64>,
+    /// When it was over, if it was heard to its end.
+    pub completed_at: Option<u64>,
+    /// When it was clicked, if it was.
+    pub clicked_at: Option<u64>,
+    /// Whether its player says that it began: some say only what came of it.
+    pub says_began: bool,
+    /// When its player first said what happened, to whoever listened.
+    pub reported: BTreeMap<BeaconEvent, u64>,
     /// Its beacons that were acknowledged.
     pub acknowledged: BTreeMap<BeaconEvent, Acknowledged>,
 }
 
 /// A beacon that a server acknowledged, at least once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Acknowledged {
-    /// When first, in milliseconds after the start.
-    pub first_at: u64,
-    /// The earliest time of receipt that a server with a right clock stamped on it.
+    /// Its records: at least one.
+    pub records: Vec<Record>,
+}
+
+/// A record that was acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The server.
+    pub server: usize,
+    /// Its place in the server's journal.
+    pub seq: u64,
+    /// The time of receipt that it bears, where the server's clock was right.
     pub received_at: Option<WallMs>,
-    /// Servers and sequence numbers of its records.
-    pub records: Vec<(usize, u64)>,
+    /// Whether no rule of invalid traffic speaks against it.
+    pub is_valid: bool,
+}
+
+impl Acknowledged {
+    /// Whether a server with a right clock had a valid copy of it.
+    #[must_use]
+    pub fn is_known_in_time(&self) -> bool {
+        self.records.iter().any(|record| record.is_valid && record.received_at.is_some())
+    }
 }
 
 impl Ad {
-    /// Whether its impression was acknowledged, and in time by right clocks.
+    /// The event that is paid for; a flat fee is owed with what is heard.
     #[must_use]
-    pub fn heard_in_time(&self) -> bool {
-        self.decided_by_right_clock
-            && self
-                .acknowledged
-                .get(&BeaconEvent::Impression)
-                .and_then(|beacon| beacon.received_at)
-                .is_some_and(|received_at| received_at <= self.claims.billable_until)
+    pub const fn billed_by(&self) -> BeaconEvent {
+        match self.claims.price_model {
+            PriceModel::Cpm | PriceModel::Flat => BeaconEvent::Impression,
+            PriceModel::Cpcl => BeaconEvent::Complete,
+            PriceModel::Cpc => BeaconEvent::Click,
+        }
+    }
+
+    /// When that event happened, if it did.
+    #[must_use]
+    pub fn billable_at(&self) -> Option<u64> {
+        match self.claims.price_model {
+            PriceModel::Cpm | PriceModel::Flat => self.heard_at,
+            PriceModel::Cpcl => self.completed_at,
+            PriceModel::Cpc => self.clicked_at,
+        }
+    }
+
+    /// Whether that event is nothing without a word that the ad began.
+    #[must_use]
+    pub const fn needs_start(&self) -> bool {
+        matches!(self.claims.price_model, PriceModel::Cpcl | PriceModel::Cpc)
     }
 }
 
@@ -70,6 +111,12 @@ pub struct Board {
     pub last_paid_at: u64,
     /// Impressions of each player, in order of their decisions.
     pub recent: BTreeMap<usize, Vec<ImpressionId>>,
+    /// What each run of a server was told.
+    pub told: BTreeMap<BootId, Told>,
+    /// Events that some server was told of and that no rule of invalid traffic speaks against there.
+    pub valid: BTreeSet<(ImpressionId, BeaconEvent)>,
+    /// Impressions of which the log says that their charge is taken back, and how often it says so.
+    pub reversed: BTreeMap<ImpressionId, u32>,
 }
 
 impl Board {
@@ -96,43 +143,35 @@ impl Board {
     }
 
     /// Notes an acknowledged beacon.
-    pub fn acknowledge(
-        &mut self,
-        id: ImpressionId,
-        event: BeaconEvent,
-        at: u64,
-        received_at: Option<WallMs>,
-        record: (usize, u64),
-    ) {
-        let Some(ad) = self.ads.get_mut(&id) else { return };
-        let known = ad.acknowledged.entry(event).or_insert_with(|| Acknowledged {
-            first_at: at,
-            received_at: None,
-            records: Vec::new(),
-        });
-        known.received_at = match (known.received_at, received_at) {
-            (Some(before), Some(now)) => Some(before.min(now)),
-            (before, now) => before.or(now),
-        };
-        known.records.push(record);
+    pub fn acknowledge(&mut self, id: ImpressionId, event: BeaconEvent, record: Record) {
+        if let Some(ad) = self.ads.get_mut(&id) {
+            ad.acknowledged.entry(event).or_default().records.push(record);
+        }
     }
 
-    /// Ads heard of each line item, and what they cost. Without those that were first reported when half of their token's life was over: what a
-    /// player that was away or an outage of that length makes late is lost by contract, whatever the servers do. And without those that only a
-    /// server with a wrong clock knows of, which it notices within seconds.
+    /// Ads of each line item whose price was drawn and that came to what is paid for, and what they cost. Without those that were first reported
+    /// when half of their token's life was over: what a player that was away or an outage of that length makes late is lost by contract, whatever
+    /// the servers do. Without those that only a server with a wrong clock knows of, which it notices within seconds. And without those whose money
+    /// is there again by right: of invalid traffic, and what a verdict took back.
     #[must_use]
     pub fn heard_micros(&self) -> BTreeMap<LineItemId, (u64, i64)> {
         let mut heard: BTreeMap<LineItemId, (u64, i64)> = BTreeMap::new();
-        let in_time = |ad: &&Ad| {
-            let heard_by = ad.acknowledged.get(&BeaconEvent::Impression);
+        // A click is drawn by nobody, and a fee only once.
+        let is_drawn = |ad: &Ad| matches!(ad.claims.price_model, PriceModel::Cpm | PriceModel::Cpcl);
+        let in_time = |ad: &Ad| {
+            let event = ad.billed_by();
             ad.decided_by_right_clock
-                && heard_by.is_none_or(|beacon| beacon.received_at.is_some())
-                && ad.reported_at.is_some_and(|at| at <= ad.decided_at + TOKEN_LIFE_MS / 2)
+                && ad.acknowledged.get(&event).is_none_or(Acknowledged::is_known_in_time)
+                && ad.reported.get(&event).is_some_and(|at| *at <= ad.decided_at + TOKEN_LIFE_MS / 2)
         };
-        for ad in self.ads.values().filter(|ad| ad.heard_at.is_some()).filter(in_time) {
-            let sum = heard.entry(ad.claims.line_item_id).or_default();
-            sum.0 += 1;
-            sum.1 += ad.claims.price.0;
+        for (id, ad) in &self.ads {
+            let came = ad.billable_at().is_some() && (ad.says_began || !ad.needs_start());
+            let is_owed = ad.who == Who::Listener && !self.reversed.contains_key(id);
+            if is_drawn(ad) && came && is_owed && in_time(ad) {
+                let sum = heard.entry(ad.claims.line_item_id).or_default();
+                sum.0 += 1;
+                sum.1 += ad.claims.price.0;
+            }
         }
         heard
     }

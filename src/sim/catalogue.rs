@@ -1,4 +1,5 @@
-//! The small catalogue of a run: every tier, budgets at every level that bind within minutes, caps, and one line item that never runs dry.
+//! The small catalogue of a run: every tier and price model, budgets at every level that bind within minutes, caps, and one line item that
+//! never runs dry.
 
 use crate::catalog::Entity;
 use crate::model::{
@@ -22,6 +23,8 @@ pub const CADENCE_MS: u32 = 5_000;
 const ADVERTISERS: u32 = 5;
 /// Which of them is expensive: its money does not fit 32 bits.
 const EXPENSIVE: u32 = 1;
+/// Stream of draws for price models.
+const STREAM_MODELS: u64 = 7;
 /// Window of caps, in milliseconds.
 const CAP_WINDOW_MS: u64 = 120_000;
 
@@ -42,6 +45,13 @@ impl Catalogue {
         for number in 0..ADVERTISERS {
             let price = if number == EXPENSIVE { 100_000_000 } else { 1_000 * i64::from(draws.between(2, 40)) };
             advertiser(number, price, &mut draws, &mut entities, &mut line_items);
+        }
+        // A stream of their own: what is sold leaves the rest of the catalogue as it is.
+        let mut models = Draws::new(seed, STREAM_MODELS);
+        for entity in &mut entities {
+            if let Entity::LineItem(line_item) = entity {
+                sell(line_item, &mut models);
+            }
         }
         entities.push(Entity::LineItem(LineItem {
             name: "evergreen".to_owned(),
@@ -178,6 +188,25 @@ fn advertiser(number: u32, price: i64, draws: &mut Draws, entities: &mut Vec<Ent
             entities.push(Entity::LineItem(item));
             *line_items += 1;
         }
+    }
+}
+
+/// Sells a line item that was priced by the impression in another way, two times of five: by the completed listen at the same price, by the click
+/// at what an impression would have cost, or flat for some impressions' worth (not in an auction, and not by the day, as at the API).
+fn sell(line_item: &mut LineItem, draws: &mut Draws) {
+    let impression = Micros(line_item.pricing.amount.0 / 1_000);
+    let (which, worth) = (draws.below(100), draws.between(5, 15));
+    match which {
+        0..=14 => line_item.pricing.model = PriceModel::Cpcl,
+        15..=29 => line_item.pricing = Pricing { model: PriceModel::Cpc, amount: impression },
+        30..=39 if line_item.tier == Tier::Auction => line_item.pricing.model = PriceModel::Cpcl,
+        30..=39 => {
+            let fee = impression.times(worth).expect("a few impressions");
+            line_item.pricing = Pricing { model: PriceModel::Flat, amount: fee };
+            line_item.budget.daily = None;
+            line_item.budget.lifetime = line_item.budget.lifetime.map(|budget| budget.max(fee));
+        }
+        _ => {}
     }
 }
 

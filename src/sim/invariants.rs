@@ -1,23 +1,26 @@
 //! What must hold: at each step, when the faults are over, and at rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::clock_model::true_wall;
 use super::log_model::Kept;
+use super::traffic::Who;
 use super::world::World;
 use crate::accounting::audit::{AuditRecord, AuditReport, audit};
-use crate::accounting::{Balance, Lease, LevelId, UnbilledReason, record_digest};
+use crate::accounting::{Balance, LevelId, record_digest};
 use crate::catalog::Entity;
 use crate::events::{self, Envelope, Event, LedgerRecord};
 use crate::model::{
-    AdvertiserId, BeaconEvent, BootId, Budget, CapWindow, ImpressionId, LineItemId, Micros, ServerId, Strictness, Tier,
-    WallMs, Zone,
+    AdvertiserId, BeaconEvent, BootId, Budget, CapWindow, LineItem, LineItemId, Micros, PriceModel, ServerId,
+    Strictness, Tier, WallMs,
 };
 
 /// How long a budget that was lowered may still be passed by what was granted before accounting knew, in milliseconds.
 const CHANGE_KNOWN_WITHIN_MS: u64 = 60_000;
+/// The same for clicks, in milliseconds: a click is judged by the budgets that the newest grant names, and where a lowered budget lets none be
+/// granted any more, clicks on what was granted before are judged by the old one. They come within a token's life, and may wait in a journal.
+const CHANGE_KNOWN_TO_CLICKS_WITHIN_MS: u64 = 300_000;
 
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +45,8 @@ pub struct Ceilings {
     daily: BTreeMap<LevelId, Micros>,
     /// Budgets that were lowered: what was granted before may be more than the new one.
     lowered: BTreeMap<LevelId, (u64, Micros)>,
+    /// Levels at which clicks are charged.
+    by_click: BTreeSet<LevelId>,
     /// What counted as spent at the last look.
     committed: BTreeMap<LevelId, Micros>,
 }
@@ -63,10 +68,12 @@ impl Ceilings {
         let of = |budget: fn(&Budget) -> Option<Micros>| {
             limits.iter().filter_map(move |(level, limit)| Some((*level, budget(limit)?))).collect()
         };
+        let by_click = catalogue.line_items().filter(|one| one.pricing.model == PriceModel::Cpc);
         Self {
             budgets: of(|budget| budget.lifetime),
             daily: of(|budget| budget.daily),
             lowered: BTreeMap::new(),
+            by_click: by_click.flat_map(levels_of).collect(),
             committed: BTreeMap::new(),
         }
     }
@@ -79,7 +86,9 @@ impl Ceilings {
             _ => before,
         };
         if budget < highest {
-            self.lowered.insert(level, (at + CHANGE_KNOWN_WITHIN_MS, highest));
+            let by_click = self.by_click.contains(&level);
+            let within = if by_click { CHANGE_KNOWN_TO_CLICKS_WITHIN_MS } else { CHANGE_KNOWN_WITHIN_MS };
+            self.lowered.insert(level, (at + within, highest));
         }
     }
 
@@ -95,11 +104,26 @@ impl Ceilings {
         if committed <= ceiling { Ok(()) } else { Err(ceiling) }
     }
 
+    /// Whether there is a budget over the line item, for life or for a day.
+    #[must_use]
+    pub fn limits(&self, line_item: &LineItem) -> bool {
+        levels_of(line_item).iter().any(|level| self.budgets.contains_key(level) || self.daily.contains_key(level))
+    }
+
     /// The most that the level's budget has ever been, as far as it binds now.
     #[must_use]
     pub fn budget(&self, level: LevelId) -> Option<Micros> {
         self.budgets.get(&level).copied()
     }
+}
+
+/// The levels over a line item, over their lives.
+pub(super) const fn levels_of(line_item: &LineItem) -> [LevelId; 3] {
+    [
+        LevelId::Advertiser(line_item.advertiser_id),
+        LevelId::Campaign(line_item.campaign_id),
+        LevelId::LineItem(line_item.id),
+    ]
 }
 
 /// The level over its life, of one on a day.
@@ -161,11 +185,14 @@ impl World {
     /// All that must hold in the end.
     pub(super) fn check_at_rest(&mut self) {
         self.check_nothing_is_open();
+        self.check_only_what_happened_is_billed();
         self.check_acknowledged();
-        self.check_only_heard_is_billed();
         self.check_unpaid();
+        self.check_reversals();
         self.check_budgets();
         self.check_days();
+        self.check_entries();
+        self.check_accounts();
         self.check_soft_caps();
         self.check_audit();
     }
@@ -184,68 +211,13 @@ impl World {
         }
     }
 
-    /// INV-1, INV-3: each acknowledged impression has exactly one outcome; INV-38: one that was in time is charged.
-    fn check_acknowledged(&mut self) {
-        let mut found = Vec::new();
-        for (id, ad) in &self.board.ads {
-            let Some(beacon) = ad.acknowledged.get(&BeaconEvent::Impression) else { continue };
-            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
-            if beacon.records.iter().all(|record| self.was_passed_over(*record)) {
-                continue;
-            }
-            let advertiser_id = ad.claims.advertiser_id;
-            let lease = self.ledger.lease(advertiser_id, lease_id);
-            let (billed, unbilled) = lease.map_or((false, None), |lease| outcome_of(lease, ordinal));
-            match (billed, unbilled) {
-                (true, None) => {}
-                (false, Some(reason)) => {
-                    if ad.heard_in_time() && !is_excused(reason) {
-                        let what =
-                            format!("impression {id} was acknowledged in time and is not charged: {}", reason.name());
-                        found.push(("INV-38", advertiser_id, what));
-                    }
-                }
-                (true, Some(_)) => {
-                    found.push(("INV-3", advertiser_id, format!("impression {id} is charged and not charged")));
-                }
-                (false, None) => {
-                    found.push(("INV-1", advertiser_id, format!("impression {id} was acknowledged and is nowhere")));
-                }
-            }
-        }
-        for (invariant, advertiser_id, what) in found {
-            self.violated(invariant, Some(advertiser_id), what);
-        }
-    }
-
-    /// INV-3: nothing is billed that nobody heard.
-    fn check_only_heard_is_billed(&mut self) {
-        let rows = self.ledger.rows();
-        for (advertiser_id, lease) in &rows.leases {
-            for ordinal in (0..lease.grant.max_ordinals).filter(|ordinal| lease.settled.contains(*ordinal)) {
-                let id = ImpressionId::Leased { lease_id: lease.grant.lease_id, ordinal };
-                if self.board.ads.get(&id).is_none_or(|ad| ad.heard_at.is_none()) {
-                    self.violated(
-                        "INV-3",
-                        Some(*advertiser_id),
-                        format!("impression {id} is charged and was not heard"),
-                    );
-                }
-            }
-        }
-    }
-
     /// INV-9 and INV-1 for house ads: none is billed; as many are counted as were acknowledged in time, or more (not every acknowledged one is
     /// known to this check as in time), and not more than were heard.
     fn check_unpaid(&mut self) {
         let mut bounds: BTreeMap<LineItemId, (i64, i64)> = BTreeMap::new();
         for ad in self.board.ads.values().filter(|ad| ad.claims.tier == Tier::House) {
             let bound = bounds.entry(ad.claims.line_item_id).or_default();
-            let lost = ad
-                .acknowledged
-                .get(&BeaconEvent::Impression)
-                .is_some_and(|beacon| beacon.records.iter().all(|record| self.was_passed_over(*record)));
-            bound.0 += i64::from(ad.heard_in_time() && !lost);
+            bound.0 += i64::from(self.is_in_time(ad, BeaconEvent::Impression));
             bound.1 += i64::from(ad.heard_at.is_some());
         }
         let mut counted: BTreeMap<LineItemId, (i64, i64)> = BTreeMap::new();
@@ -267,77 +239,14 @@ impl World {
         }
     }
 
-    /// INV-4 by the world's own count: what was charged of each line item is what its charged ads cost, and levels are sums of it.
-    fn check_budgets(&mut self) {
-        let mut settled: BTreeMap<LevelId, i64> = BTreeMap::new();
-        for (id, ad) in &self.board.ads {
-            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
-            let charged = self
-                .ledger
-                .lease(ad.claims.advertiser_id, lease_id)
-                .is_some_and(|lease| lease.settled.contains(ordinal));
-            if charged {
-                for level in [
-                    LevelId::Advertiser(ad.claims.advertiser_id),
-                    LevelId::Campaign(ad.claims.campaign_id),
-                    LevelId::LineItem(ad.claims.line_item_id),
-                ] {
-                    *settled.entry(level).or_default() += ad.claims.price.0;
-                }
-            }
-        }
-        let balances: Vec<_> = self.ledger.balances().filter(|(_, level, _)| level.day().is_none()).collect();
-        for (advertiser_id, level, balance) in balances {
-            let counted = settled.get(&level).copied().unwrap_or(0);
-            if counted != balance.settled.0 {
-                let what = format!("{level:?} says {:?} settled, the charged ads cost {counted}", balance.settled);
-                self.violated("INV-4", Some(advertiser_id), what);
-            }
-        }
-    }
-
-    /// INV-4 by the day, by the world's own calendar: what was charged of ads that were decided on one day in the zone that holds.
-    fn check_days(&mut self) {
-        let mut zones: BTreeMap<LevelId, (Zone, Micros)> = BTreeMap::new();
-        for entity in &self.catalogue.entities {
-            let (level, zone, daily) = match entity {
-                Entity::Advertiser(one) => (LevelId::Advertiser(one.id), &one.zone, one.budget.daily),
-                Entity::LineItem(one) => (LevelId::LineItem(one.id), &one.flight.zone, one.budget.daily),
-                Entity::Network(_) | Entity::Campaign(_) | Entity::Creative(_) => continue,
-            };
-            if let Some(daily) = daily {
-                zones.insert(level, (zone.clone(), daily));
-            }
-        }
-        let mut charged: BTreeMap<(LevelId, String), (AdvertiserId, i64)> = BTreeMap::new();
-        for (id, ad) in self.board.ads.iter().filter(|(_, ad)| ad.decided_by_right_clock) {
-            let ImpressionId::Leased { lease_id, ordinal } = *id else { continue };
-            let advertiser_id = ad.claims.advertiser_id;
-            if self.ledger.lease(advertiser_id, lease_id).is_none_or(|lease| !lease.settled.contains(ordinal)) {
-                continue;
-            }
-            for level in [LevelId::Advertiser(advertiser_id), LevelId::LineItem(ad.claims.line_item_id)] {
-                let Some((zone, _)) = zones.get(&level) else { continue };
-                // Servers' clocks may be a second off: what was decided around midnight is of either day.
-                let day = |ms| day_in(zone, true_wall(ad.decided_at).plus_ms(ms));
-                if day(-2_000) == day(2_000) {
-                    charged.entry((level, day(0))).or_insert((advertiser_id, 0)).1 += ad.claims.price.0;
-                }
-            }
-        }
-        for ((level, day), (advertiser_id, micros)) in charged {
-            let daily = zones.get(&level).map_or(Micros::ZERO, |(_, daily)| *daily);
-            if micros > daily.0 {
-                let what = format!("{level:?} is charged {micros} on {day}, its daily budget is {daily:?}");
-                self.violated("INV-4", Some(advertiser_id), what);
-            }
-        }
-    }
-
     /// Soft caps: no more is heard in a window than the cap and one for each time that what was known may have been lost.
     fn check_soft_caps(&mut self) {
         let mut heard: BTreeMap<(usize, LineItemId), Vec<u64>> = BTreeMap::new();
-        for ad in self.board.ads.values().filter(|ad| ad.heard_at.is_some() && ad.decided_by_right_clock) {
+        for ad in self.board.ads.values().filter(|ad| ad.decided_by_right_clock) {
+            // Whoever bursts gives up, with each break, what it says later that it heard.
+            if ad.heard_at.is_none() || ad.who == Who::Burst {
+                continue;
+            }
             heard.entry((ad.player, ad.claims.line_item_id)).or_default().push(ad.decided_at);
         }
         let mut found = Vec::new();
@@ -390,15 +299,6 @@ impl World {
     }
 }
 
-fn outcome_of(lease: &Lease, ordinal: u32) -> (bool, Option<UnbilledReason>) {
-    (lease.settled.contains(ordinal), lease.unbilled.get(&ordinal).copied())
-}
-
-/// Reasons for which an impression that was acknowledged in time may stay uncharged: none that a fault may bring about.
-const fn is_excused(reason: UnbilledReason) -> bool {
-    matches!(reason, UnbilledReason::TooSoon | UnbilledReason::NoStart | UnbilledReason::NotPlayed)
-}
-
 /// The record by which the log vouches for an entry or a checkpoint, as accounting's shell makes it once they are committed.
 fn vouched(record: LedgerRecord, offset: u64, at: WallMs, file: &Arc<str>) -> AuditRecord {
     let body = Event::Ledger(Box::new(record));
@@ -407,13 +307,6 @@ fn vouched(record: LedgerRecord, offset: u64, at: WallMs, file: &Arc<str>) -> Au
         Envelope { event_id: body.id(), occurred_at: at, received_at: at, server_id, boot_id, trace_id: None, body };
     let digest = record_digest(&events::encode(&envelope));
     AuditRecord { file: Arc::clone(file), offset, digest, envelope: Ok(envelope) }
-}
-
-/// The date in the zone.
-fn day_in(zone: &Zone, at: WallMs) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .map(|at| at.to_zoned(zone.rules().clone()).date().to_string())
-        .unwrap_or_default()
 }
 
 /// The first moment at which a cap is passed by more than is excused.

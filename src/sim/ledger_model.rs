@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::sabotage::Sabotage;
 use crate::accounting::audit::LedgerRows;
 use crate::accounting::{
-    AdvertiserAccount, Balance, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, Loose,
-    Owner, Register, Seal, ServerEntry, Sums,
+    AdvertiserAccount, Balance, Bitmap, Book, Chain, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId,
+    Loose, Owner, Register, Seal, ServerEntry, Sums,
 };
 use crate::events::{Checkpoint, LedgerEntry, Reversal};
-use crate::model::{AdvertiserId, ImpressionId, LeaseId, Micros, ServerId, WallMs};
+use crate::model::{AdvertiserId, ImpressionId, LeaseId, Micros, PriceModel, ServerId, WallMs};
 
 /// A commit of an owner that is none any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,9 +121,14 @@ impl LedgerModel {
             account(&mut book, *advertiser_id).levels.insert(*level, balance);
         }
         for ((advertiser_id, lease_id), lease) in &self.leases {
-            account(&mut book, *advertiser_id).leases.insert(*lease_id, lease.clone());
+            let mut lease = lease.clone();
+            if sabotage == Sabotage::ClickBilledTwice && lease.grant.price_model == PriceModel::Cpc {
+                lease.settled = Bitmap::default();
+            }
+            account(&mut book, *advertiser_id).leases.insert(*lease_id, lease);
         }
-        for reversal in &self.reversals {
+        let forgets = sabotage == Sabotage::ReversalTwice;
+        for reversal in self.reversals.iter().filter(|_| !forgets) {
             let reversed = &mut account(&mut book, reversal.advertiser_id).reversed;
             reversed.insert(reversal.impression_id, reversal.clone());
         }
@@ -170,6 +175,17 @@ impl LedgerModel {
     pub fn lease(&self, advertiser_id: AdvertiserId, lease_id: LeaseId) -> Option<&Lease> {
         let key = (advertiser_id, lease_id);
         self.leases.get(&key).or_else(|| self.past.get(&key))
+    }
+
+    /// Every lease's row.
+    pub fn all_leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values().chain(self.past.values())
+    }
+
+    /// Whether a charge of that impression was taken back, as of the last commit.
+    #[must_use]
+    pub fn is_reversed(&self, impression_id: ImpressionId) -> bool {
+        self.reversals.iter().any(|reversal| reversal.impression_id == impression_id)
     }
 
     /// Balances of all levels.

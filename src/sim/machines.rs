@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounting_node::SETTLE_MARGIN_MS;
+use super::board::Record;
 use super::faults::FaultKind;
 use super::log_model::{PARTITIONS, Parcel};
 use super::player::Job;
 use super::sabotage::Sabotage;
 use super::server_node::{CantStart, Died};
+use super::traffic::Who;
 use super::world::{Event, Part, World};
 use crate::event_log::ShipperInput;
 use crate::events::Event as Happening;
+use crate::impressions::invalid::Sender;
 use crate::model::{AdBreakRequest, BootId, ListenerKey, ListenerState};
 use crate::roles::accounting::{Input, MessageBody, ServerNews, ServerSays};
+use crate::roles::beacon::Accepted;
 use crate::tokens::Claims;
 
 impl World {
@@ -64,8 +68,9 @@ impl World {
         let is_known = known.is_some();
         let (at, now, sabotage) = (self.at, self.servers[server].now(self.at), self.sabotage);
         let snapshot = std::sync::Arc::clone(&self.snapshot);
+        let is_robot = self.players[player].who == Who::Robot;
         let process = self.servers[server].process.as_mut()?;
-        let made = process.answer(request, known, (&snapshot, now), sabotage);
+        let made = process.answer(request, known, (&snapshot, now, !is_robot), sabotage);
         let boot_id = process.boot_id;
         // A break that is not due is no answer to repeat: it may be due when it is asked again.
         let was_due = made.answered.as_ref().is_none_or(|answered| answered.answered.no_break.is_none());
@@ -121,23 +126,86 @@ impl World {
         Some(state)
     }
 
-    /// Hears a beacon. True when it was acknowledged.
-    pub(super) fn hear(&mut self, job: &Job, server: usize) -> bool {
+    /// Hears beacons that came together, each for itself, and keeps them in one append. True when they were acknowledged: what is no beacon is
+    /// refused, and costs the others nothing.
+    pub(super) fn hear(&mut self, entries: &[Option<usize>], server: usize) -> bool {
         let now = self.servers[server].now(self.at);
-        let Some(process) = self.servers[server].process.as_ref() else { return false };
-        let accepted = process.hear(job.event.name(), &job.token, now);
-        let appended = match self.servers[server].append(self.at, std::slice::from_ref(&accepted.envelope)) {
-            Ok(Some(appended)) => appended,
-            Ok(None) => return false,
+        let mut heard: Vec<(Job, Accepted, bool)> = Vec::new();
+        for entry in entries {
+            let Some(process) = self.servers[server].process.as_ref() else { return false };
+            let boot_id = process.boot_id;
+            let Some(job) = entry.map(|job| self.jobs[job].clone()) else {
+                let refused = process.hear("impression", "no token", Sender::default(), now).is_err();
+                assert!(refused, "what nobody sealed is refused");
+                continue;
+            };
+            let sender = self.players[job.player].who.sender(job.player);
+            let mut accepted = process.hear(job.event.name(), &job.token, sender, now).expect("players don't forge");
+            let is_valid = self.judges(&job, boot_id, &accepted);
+            if self.sabotage == Sabotage::InvalidIsBilled
+                && let Happening::Beacon(beacon) = &mut accepted.envelope.body
+            {
+                beacon.invalid = None;
+            }
+            heard.push((job, accepted, is_valid));
+        }
+        let Some(places) = self.keeps(&heard, server) else { return false };
+        // Durable from here on, so that the server answers 2xx, whether or not that arrives.
+        for ((job, accepted, is_valid), seq) in heard.iter().zip(places) {
+            let received_at = self.servers[server].clock.is_right().then_some(now.wall);
+            let record = Record { server, seq, received_at, is_valid: *is_valid };
+            self.acknowledged(job, accepted, record);
+        }
+        true
+    }
+
+    /// What the rules of invalid traffic say of a beacon: the same as counting (INV-33), and nothing against a listener. True when it is valid.
+    fn judges(&mut self, job: &Job, boot_id: BootId, accepted: &Accepted) -> bool {
+        let Some(claims) = self.board.ads.get(&job.impression_id).map(|ad| ad.claims.clone()) else { return false };
+        let who = self.players[job.player].who;
+        let expected = self.board.told.entry(boot_id).or_default().of((who, job.player), job.event, &claims);
+        let found = accepted.record().invalid;
+        if found != expected || (who == Who::Listener && found.is_some()) {
+            let (event, id) = (job.event.name(), job.impression_id);
+            let what = format!("{event} of {id} by player {} ({who:?}): {found:?} instead of {expected:?}", job.player);
+            self.violated("INV-33", Some(claims.advertiser_id), what);
+        }
+        if expected.is_none() {
+            self.board.valid.insert((job.impression_id, job.event));
+        }
+        expected.is_none()
+    }
+
+    /// Keeps beacons in one append, each once. Their places in the journal; none when the server died over it or is down.
+    fn keeps(&mut self, heard: &[(Job, Accepted, bool)], server: usize) -> Option<Vec<u64>> {
+        let (mut places, mut envelopes) = (BTreeMap::new(), Vec::new());
+        for (_, accepted, _) in heard {
+            let next = envelopes.len() as u64;
+            if *places.entry(accepted.envelope.event_id).or_insert(next) == next {
+                envelopes.push(accepted.envelope.clone());
+            }
+        }
+        if self.sabotage == Sabotage::BatchHalfKept && envelopes.len() > 1 {
+            envelopes.truncate(envelopes.len() / 2);
+        }
+        let at = self.at;
+        match self.servers[server].append(at, &envelopes) {
+            Ok(Some(appended)) => {
+                let place = |accepted: &Accepted| appended.first_seq + places[&accepted.envelope.event_id];
+                Some(heard.iter().map(|(_, accepted, _)| place(accepted)).collect())
+            }
+            Ok(None) => None,
             Err(Died) => {
                 self.server_died(server, "can't journal a beacon");
-                return false;
+                None
             }
-        };
-        // Durable from here on, so that the server answers 2xx, whether or not that arrives.
-        let received_at = self.servers[server].clock.is_right().then_some(now.wall);
-        let (at, player) = (self.at, job.player);
-        self.board.acknowledge(job.impression_id, job.event, at, received_at, (server, appended.first_seq));
+        }
+    }
+
+    /// Notes what was acknowledged, and what it means for the listener.
+    fn acknowledged(&mut self, job: &Job, accepted: &Accepted, record: Record) {
+        let (at, player, server) = (self.at, job.player, record.server);
+        self.board.acknowledge(job.impression_id, job.event, record);
         let advertiser = self.board.ads.get(&job.impression_id).map(|ad| ad.claims.advertiser_id);
         let what = format_args!("server {server} acknowledges {} of {}", job.event.name(), job.impression_id);
         self.trace.note(at, advertiser, what);
@@ -148,7 +216,7 @@ impl World {
         if accepted.exposure.is_some()
             && let Some(before) = self.known(player, server, self.players[player].key())
             && let Some(process) = self.servers[server].process.as_mut()
-            && let Some((key, write)) = process.heard(&accepted, &before)
+            && let Some((key, write)) = process.heard(accepted, &before)
         {
             let lost = self.faults.strikes(FaultKind::ListenerWriteLost);
             if !lost || self.faults.draws(FaultKind::ListenerWriteLost).chance(0.5) {
@@ -158,7 +226,6 @@ impl World {
                 self.board.excuse(player, at);
             }
         }
-        true
     }
 
     pub(super) fn server_tick(&mut self, server: usize, boot_id: BootId, number: u64) {
@@ -353,7 +420,7 @@ impl World {
     }
 
     /// Whether the record at that place of that server's journal was given up, with an alarm.
-    pub(super) fn was_passed_over(&self, (server, seq): (usize, u64)) -> bool {
-        self.servers[server].passed_over.iter().any(|(from, until)| (*from..*until).contains(&seq))
+    pub(super) fn was_passed_over(&self, record: &Record) -> bool {
+        self.servers[record.server].passed_over.iter().any(|(from, until)| (*from..*until).contains(&record.seq))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The real `decide`, leases, tokens, caps, journal, shipper and accounting run in it, over models of what is outside: the event log
 //! ([`log_model`]), the stores ([`ledger_model`], [`listener_model`]), disks ([`crate::journal::SimDisk`]), clocks ([`clock_model`]), the net and
-//! processes ([`world`]). [`mod@faults`] draws for each seed its own mix of what goes wrong; [`invariants`] says what must hold all the same;
+//! processes ([`world`]). All price models are sold; some players are invalid traffic ([`traffic`]), and an operator takes charges back. [`mod@faults`] draws for each seed its own mix of what goes wrong; [`invariants`] says what must hold all the same;
 //! [`board`] knows the truth. [`suite`] runs many seeds, [`shrink`] makes a failure smaller, [`sabotage`] shows that the checks would see.
 //!
 //! ```text
@@ -18,6 +18,7 @@ pub mod accounting_node;
 pub mod board;
 pub mod catalogue;
 mod chaos;
+mod charges;
 pub mod clock_model;
 pub mod faults;
 pub mod invariants;
@@ -25,6 +26,7 @@ pub mod ledger_model;
 pub mod listener_model;
 pub mod log_model;
 mod machines;
+mod operator;
 pub mod player;
 pub mod sabotage;
 pub mod server_node;
@@ -33,4 +35,5 @@ pub mod suite;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+pub mod traffic;
 pub mod world;

@@ -1,14 +1,16 @@
-//! Players: they ask for breaks, hear the ads, and report until they are answered.
+//! Players: they ask for breaks, hear the ads, and report until they are answered; one that was away often reports all at once. Some are no
+//! listeners ([`super::traffic`]).
 
 use std::sync::Arc;
 
 use super::board::Ad;
 use super::catalogue::{NETWORK, TOKEN_LIFE_MS, app_key, placement_key};
 use super::faults::FaultKind;
+use super::traffic::Who;
 use super::world::{Event, World};
 use crate::model::{
-    AdBreakRequest, BeaconEvent, BreakPosition, BreakSpec, ConsentScope, Facts, ImpressionId, ListenerKey, RequestId,
-    Subscription, Tier,
+    AdBreakRequest, BeaconEvent, BreakPosition, BreakSpec, ConsentScope, Facts, ImpressionId, ListenerKey, PriceModel,
+    RequestId, Subscription, Tier,
 };
 use crate::tokens::Claims;
 use crate::workload::Draws;
@@ -22,12 +24,18 @@ const BEACON_WAIT_MS: u64 = 1_000;
 const BEACON_WAIT_MAX_MS: u64 = 16_000;
 /// How much of an ad must be heard to be billed, in milliseconds.
 const AUDIBLE_MS: u64 = 2_100;
+/// Time between two breaks of a listener, in milliseconds.
+const LISTENS_MS: (u32, u32) = (22_000, 45_000);
+/// The same of whoever bursts: about as fast as breaks come due.
+const BURSTS_MS: (u32, u32) = (5_500, 8_000);
 /// First stream of draws for what players do.
 const STREAM_PLAYERS: u64 = 1 << 32;
 
 /// A player.
 #[derive(Clone, Debug)]
 pub struct Player {
+    /// What it is.
+    pub who: Who,
     key: ListenerKey,
     seed: u64,
     index: usize,
@@ -57,13 +65,26 @@ pub struct Job {
     pub number: u32,
 }
 
+/// Beacons that a player sends all at once until a server answers.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Whose.
+    pub player: usize,
+    /// The beacons in the order in which they are sent; one may stand there twice. None is an entry that is no beacon.
+    pub entries: Vec<Option<usize>>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Whether a server's answer came back.
+    pub is_answered: bool,
+}
+
 impl Player {
     /// A player of a seed.
     #[must_use]
-    pub fn new(seed: u64, index: usize, servers: usize) -> Self {
+    pub fn new(seed: u64, index: usize, servers: usize, who: Who) -> Self {
         let mut draws = Draws::new(seed, STREAM_PLAYERS - 1 - index as u64);
         let key = ListenerKey::of_account(draws.bytes());
-        Self { key, seed, index, home: draws.index(servers), asked: 0, is_answered: true }
+        Self { who, key, seed, index, home: draws.index(servers), asked: 0, is_answered: true }
     }
 
     /// Its listener.
@@ -132,7 +153,8 @@ impl World {
         one.asked += 1;
         one.is_answered = false;
         let number = one.asked;
-        let next = u64::from(one.draws(number).between(22_000, 45_000));
+        let (low, high) = if one.who == Who::Burst { BURSTS_MS } else { LISTENS_MS };
+        let next = u64::from(one.draws(number).between(low, high));
         self.after(next, Event::PlayerAsks { player });
         self.ask(player, number, 0);
     }
@@ -199,11 +221,40 @@ impl World {
         let away = self.faults.strikes(FaultKind::PlayerAway);
         let away_ms = if away { self.away_ms() } else { 0 };
         let text = String::from_utf8_lossy(bytes).into_owned();
-        let mut offset = 0;
+        let (mut offset, mut said) = (0, Vec::new());
         for token in text.lines() {
             let claims = self.keys.open(token).expect("sealed in this run");
-            offset += self.plays(player, number, (token, &claims), &mut draws, (offset, away_ms));
+            offset += self.plays(player, number, (token, &claims), &mut draws, offset, &mut said);
         }
+        if away && self.faults.draws(FaultKind::PlayerAway).chance(0.7) {
+            self.gathers(player, &said, offset + away_ms);
+        } else {
+            for (job, after) in said {
+                self.after(after + away_ms, Event::BeaconLeaves { job });
+            }
+        }
+    }
+
+    /// The player was away and sends all in one: in some order, now and then with something twice, or with what is no beacon at all.
+    fn gathers(&mut self, player: usize, said: &[(usize, u64)], after: u64) {
+        let mut entries: Vec<Option<usize>> = said.iter().map(|(job, _)| Some(*job)).collect();
+        let Some(last) = entries.len().checked_sub(1) else { return };
+        let draws = self.faults.draws(FaultKind::PlayerAway);
+        if draws.chance(0.4) {
+            let twice = entries[draws.index(entries.len())];
+            entries.push(twice);
+        }
+        if draws.chance(0.3) {
+            entries.insert(draws.index(entries.len()), None);
+        }
+        if draws.chance(0.5) {
+            for place in (1..=last).rev() {
+                entries.swap(place, draws.index(place + 1));
+            }
+        }
+        self.batches.push(Batch { player, entries, attempts: 0, is_answered: false });
+        let batch = self.batches.len() - 1;
+        self.after(after, Event::BatchLeaves { batch });
     }
 
     /// How long a player is away: often until just before its tokens end, when every mistake about time shows.
@@ -214,26 +265,29 @@ impl World {
         1_000 * u64::from(seconds)
     }
 
-    /// One ad of a pod. Returns how long it takes.
+    /// One ad of a pod: what will be said of it, and how long after now. Returns how long it takes.
     fn plays(
         &mut self,
         player: usize,
         number: u32,
         (token, claims): (&str, &Claims),
         draws: &mut Draws,
-        (offset, away_ms): (u64, u64),
+        offset: u64,
+        said: &mut Vec<(usize, u64)>,
     ) -> u64 {
         let duration = u64::from(claims.duration_ms);
         let token: Arc<str> = Arc::from(token);
         let hears = draws.chance(0.92);
-        let (completes, clicks, says_void) = (draws.chance(0.9), draws.chance(0.03), draws.chance(0.8));
-        let say = |world: &mut Self, event, after: u64| {
+        // Where clicks are paid for there are more, so that they come to something within a run; some come before two seconds are heard.
+        let click_rate = if claims.price_model == PriceModel::Cpc { 0.3 } else { 0.03 };
+        let (completes, clicks, says_void) = (draws.chance(0.9), draws.chance(click_rate), draws.chance(0.8));
+        let (clicks_early, says_began) = (draws.chance(0.2), draws.chance(0.96));
+        let mut say = |world: &mut Self, event, after: u64| {
             let impression_id = claims.impression_id;
             let token = Arc::clone(&token);
             let job = Job { player, token, impression_id, event, attempts: 0, is_answered: false, number };
             world.jobs.push(job);
-            let job = world.jobs.len() - 1;
-            world.after(offset + after + away_ms, Event::BeaconLeaves { job });
+            said.push((world.jobs.len() - 1, offset + after));
         };
         if !hears {
             if says_void {
@@ -241,17 +295,23 @@ impl World {
             }
             return 500;
         }
-        say(self, BeaconEvent::Start, 0);
-        say(self, BeaconEvent::Impression, AUDIBLE_MS);
+        let click_after = if clicks_early { 700 } else { AUDIBLE_MS + 500 };
+        if says_began {
+            say(self, BeaconEvent::Start, 0);
+            say(self, BeaconEvent::Impression, AUDIBLE_MS);
+        }
         if completes {
             say(self, BeaconEvent::Complete, duration);
         }
         if clicks {
-            say(self, BeaconEvent::Click, AUDIBLE_MS + 500);
+            say(self, BeaconEvent::Click, click_after);
         }
-        let heard_at = self.at + offset + AUDIBLE_MS;
+        let begins_at = self.at + offset;
         if let Some(ad) = self.board.ads.get_mut(&claims.impression_id) {
-            ad.heard_at = Some(heard_at);
+            ad.heard_at = Some(begins_at + AUDIBLE_MS);
+            ad.completed_at = completes.then_some(begins_at + duration);
+            ad.clicked_at = clicks.then_some(begins_at + click_after);
+            ad.says_began = says_began;
         }
         duration
     }
@@ -264,14 +324,10 @@ impl World {
         }
         job.attempts += 1;
         let (player, attempts) = (job.player, job.attempts);
-        if attempts == 1
-            && job.event == BeaconEvent::Impression
-            && let Some(ad) = self.board.ads.get_mut(&job.impression_id)
-        {
-            ad.reported_at = Some(self.at);
+        if attempts == 1 {
+            self.reports(index);
         }
-        let wait = BEACON_WAIT_MAX_MS.min(BEACON_WAIT_MS << attempts.min(8));
-        self.after(wait, Event::BeaconLeaves { job: index });
+        self.after(wait_ms(attempts), Event::BeaconLeaves { job: index });
         let home = self.players[player].home;
         let server = if attempts > 1 { (home + self.net.index(servers)) % servers } else { home };
         if self.faults.strikes(FaultKind::BeaconLost) {
@@ -295,12 +351,63 @@ impl World {
         if !self.servers[server].clock.is_ready(self.at) {
             return;
         }
-        let job = self.jobs[index].clone();
-        if !self.hear(&job, server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
+        if !self.hear(&[Some(index)], server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
             return;
         }
         let delay = self.net_ms();
         self.after(delay, Event::BeaconAnswered { job: index });
+    }
+
+    /// Notes that the player says for the first time what happened.
+    fn reports(&mut self, job: usize) {
+        let Job { impression_id, event, .. } = self.jobs[job];
+        if let Some(ad) = self.board.ads.get_mut(&impression_id) {
+            ad.reported.insert(event, self.at);
+        }
+    }
+
+    pub(super) fn batch_leaves(&mut self, index: usize) {
+        let servers = self.servers.len();
+        let batch = &mut self.batches[index];
+        if batch.is_answered {
+            return;
+        }
+        batch.attempts += 1;
+        let (player, attempts) = (batch.player, batch.attempts);
+        if attempts == 1 {
+            let entries = batch.entries.clone();
+            entries.into_iter().flatten().for_each(|job| self.reports(job));
+        }
+        self.after(wait_ms(attempts), Event::BatchLeaves { batch: index });
+        let home = self.players[player].home;
+        let server = if attempts > 1 { (home + self.net.index(servers)) % servers } else { home };
+        if self.faults.strikes(FaultKind::BeaconLost) {
+            return;
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::BatchArrives { batch: index, server });
+        if self.faults.strikes(FaultKind::BeaconDoubled) {
+            let draws = self.faults.draws(FaultKind::BeaconDoubled);
+            let (later, other) = (u64::from(draws.between(1, 40_000)), draws.index(servers));
+            self.after(later, Event::BatchArrives { batch: index, server: other });
+        }
+    }
+
+    pub(super) fn batch_arrives(&mut self, index: usize, server: usize) {
+        if self.servers[server].paused_until > self.at {
+            let until = self.servers[server].paused_until;
+            self.schedule(until, Event::BatchArrives { batch: index, server });
+            return;
+        }
+        if !self.servers[server].clock.is_ready(self.at) {
+            return;
+        }
+        let entries = self.batches[index].entries.clone();
+        if !self.hear(&entries, server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
+            return;
+        }
+        let delay = self.net_ms();
+        self.after(delay, Event::BatchAnswered { batch: index });
     }
 
     /// Notes the ads of a new answer: no id twice, each from a lease of this very boot whose grant is durable.
@@ -314,10 +421,14 @@ impl World {
             let ad = Ad {
                 claims: one.clone(),
                 player,
+                who: self.players[player].who,
                 decided_at: self.at,
                 decided_by_right_clock: self.servers[server].clock.is_right(),
                 heard_at: None,
-                reported_at: None,
+                completed_at: None,
+                clicked_at: None,
+                says_began: false,
+                reported: std::collections::BTreeMap::new(),
                 acknowledged: std::collections::BTreeMap::new(),
             };
             self.board.recent.entry(player).or_default().push(one.impression_id);
@@ -342,4 +453,9 @@ impl World {
             self.note(advertiser, format_args!("player {player} gets {} from server {server}", one.impression_id));
         }
     }
+}
+
+/// How long a player waits for an answer to what it said so often, in milliseconds.
+fn wait_ms(attempts: u32) -> u64 {
+    BEACON_WAIT_MAX_MS.min(BEACON_WAIT_MS << attempts.min(8))
 }

@@ -37,11 +37,19 @@ pub enum Sabotage {
     ReturnOfDrawnPart,
     /// Days begin at midnight UTC, in whatever zone they are sold.
     DayOfUtc,
+    /// A verdict that is told twice takes the charge back twice: an owner that begins does not know what was taken back.
+    ReversalTwice,
+    /// Invalid traffic is recorded as if it were none.
+    InvalidIsBilled,
+    /// A click that is told twice is billed twice: an owner that begins does not know which clicks were billed.
+    ClickBilledTwice,
+    /// Of a batch of beacons that is acknowledged, only the first half is kept.
+    BatchHalfKept,
 }
 
 impl Sabotage {
     /// Every bug.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::GrantBeforeDurable,
         Self::LeaseOfEarlierBoot,
         Self::CloseWithoutWatermark,
@@ -57,6 +65,10 @@ impl Sabotage {
         Self::GrantWithoutFence,
         Self::ReturnOfDrawnPart,
         Self::DayOfUtc,
+        Self::ReversalTwice,
+        Self::InvalidIsBilled,
+        Self::ClickBilledTwice,
+        Self::BatchHalfKept,
     ];
 
     /// Its name on the command line.
@@ -79,6 +91,10 @@ impl Sabotage {
             Self::GrantWithoutFence => "grant-without-fence",
             Self::ReturnOfDrawnPart => "return-of-drawn-part",
             Self::DayOfUtc => "day-of-utc",
+            Self::ReversalTwice => "reversal-twice",
+            Self::InvalidIsBilled => "invalid-is-billed",
+            Self::ClickBilledTwice => "click-billed-twice",
+            Self::BatchHalfKept => "batch-half-kept",
         }
     }
 

@@ -12,6 +12,7 @@ use super::clock_model::MachineClock;
 use super::listener_model::ListenerWrite;
 use super::log_model::{PARTITIONS, Parcel};
 use super::sabotage::Sabotage;
+use super::traffic;
 use crate::accounting::Refusal;
 use crate::catalog::Snapshot;
 use crate::decision::{Degradation, Excluded, LeaseDesk, OfferedLease, Scratch, Seed, Spending, survey};
@@ -19,7 +20,7 @@ use crate::event_log::{
     CheckpointFile, KIND_TOPIC_RECORD, Shipment, Shipper, ShipperInput, ShipperSettings, StoredRecord, Topic, partition,
 };
 use crate::events::{self, Envelope, Event};
-use crate::impressions::invalid::{ActivityLimits, ActivityRules, Sender, SenderRules};
+use crate::impressions::invalid::{ActivityRules, Sender};
 use crate::impressions::listener;
 use crate::journal::{
     self, Appended, Drive, Durability, Entry, Identity, Journal, JournalConfig, JournalReader, ReadLimit, SimDisk,
@@ -29,7 +30,7 @@ use crate::model::{
     WallMs,
 };
 use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport};
-use crate::roles::beacon::{Accepted, Beacon, BeaconRole, ExposureChangeKind};
+use crate::roles::beacon::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChangeKind};
 use crate::roles::decision::{Answered, DecisionRole, Effects, Explain, Moment};
 use crate::tokens::TokenKeys;
 
@@ -178,13 +179,12 @@ impl ServerNode {
             checkpoint,
             decision: DecisionRole::new(Arc::clone(&spending), keys.clone(), self.server_id, boot_id),
             spending,
-            // Nobody in a run is a robot, and no limit of activity is set.
             beacon: BeaconRole::new(
                 keys.clone(),
                 self.server_id,
                 boot_id,
-                Arc::new(SenderRules::default()),
-                ActivityRules::new(ActivityLimits::default()),
+                Arc::new(traffic::lists()),
+                ActivityRules::new(traffic::LIMITS),
             ),
             listeners: BTreeMap::new(),
             desk: LeaseDesk::new(self.server_id, boot_id),
@@ -369,12 +369,12 @@ impl Process {
         self.listeners.insert(key, (state, at));
     }
 
-    /// Answers a break for a listener whose state is given; `None` when it could not be had.
+    /// Answers a break for a listener whose state is given; `None` when it could not be had. A robot is given no paid ads, and is no supply.
     pub fn answer(
         &mut self,
         request: &AdBreakRequest,
         known: Option<ListenerState>,
-        (snapshot, now): (&Snapshot, Now),
+        (snapshot, now, paid): (&Snapshot, Now, bool),
         sabotage: Sabotage,
     ) -> AnswerMade {
         self.decisions += 1;
@@ -386,7 +386,9 @@ impl Process {
         if sabotage == Sabotage::RepeatDrawsAgain {
             after.open_breaks.retain(|open| open.request_id != request.request_id);
         }
-        self.sample(request, &before, snapshot, now);
+        if paid {
+            self.sample(request, &before, snapshot, now);
+        }
         let moment = Moment {
             snapshot,
             now,
@@ -394,7 +396,7 @@ impl Process {
             trace_id: None,
             explain: Explain::No,
             degradation,
-            paid: true,
+            paid,
             limited: None,
             asked_from: None,
         };
@@ -429,13 +431,10 @@ impl Process {
 
     /// What a beacon becomes.
     ///
-    /// # Panics
-    /// When the token is none of ours: players in a run don't forge.
-    #[must_use]
-    pub fn hear(&self, event: &str, token: &str, now: Now) -> Accepted {
-        let sender = Sender::default();
-        let beacon = Beacon { event, token, played_ms: None, occurred_at: None, sender, trace_id: None };
-        self.beacon.step(beacon, now).expect("players in a run don't forge")
+    /// # Errors
+    /// [`BeaconRefusal`] for what is no beacon.
+    pub fn hear(&self, event: &str, token: &str, sender: Sender<'_>, now: Now) -> Result<Accepted, BeaconRefusal> {
+        self.beacon.step(Beacon { event, token, played_ms: None, occurred_at: None, sender, trace_id: None }, now)
     }
 
     /// What a beacon means for the listener, applied to the state given.

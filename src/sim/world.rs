@@ -12,10 +12,12 @@ use super::invariants::{Ceilings, Violation};
 use super::ledger_model::LedgerModel;
 use super::listener_model::ListenerModel;
 use super::log_model::{LogModel, PARTITIONS, Parcel};
-use super::player::{Job, Player};
+use super::operator::{STREAM_OPERATOR, Verdict};
+use super::player::{Batch, Job, Player};
 use super::sabotage::Sabotage;
 use super::server_node::ServerNode;
 use super::trace::Trace;
+use super::traffic::Who;
 use crate::catalog::{CatalogWriter, Entity, Snapshot};
 use crate::model::{AdvertiserId, BootId, Status};
 use crate::roles::accounting::{Input, MessageBody};
@@ -82,6 +84,12 @@ pub(super) enum Event {
     BeaconLeaves { job: usize },
     BeaconArrives { job: usize, server: usize },
     BeaconAnswered { job: usize },
+    BatchLeaves { batch: usize },
+    BatchArrives { batch: usize, server: usize },
+    BatchAnswered { batch: usize },
+    OperatorSpeaks,
+    VerdictSaid { verdict: usize },
+    ReversalsArrive { verdict: usize, parcels: Vec<Parcel> },
     ServerStarts { server: usize },
     ServerTick { server: usize, boot_id: BootId, number: u64 },
     PartArrives(Part),
@@ -141,6 +149,10 @@ pub struct World {
     pub(super) told_until: Vec<u64>,
     pub(super) players: Vec<Player>,
     pub(super) jobs: Vec<Job>,
+    pub(super) batches: Vec<Batch>,
+    /// What the operator does.
+    pub(super) operator: Draws,
+    pub(super) verdicts: Vec<Verdict>,
     pub(super) board: Board,
     pub(super) ceilings: Ceilings,
     pub(super) violation: Option<Violation>,
@@ -155,6 +167,7 @@ impl World {
         let mut writer = CatalogWriter::new();
         let snapshot = writer.apply(1, catalogue.entities.clone());
         let servers = usize::try_from(draws.between(1, SERVERS_MAX)).expect("a few");
+        let players = Who::of_seed(seed, shape.players).into_iter().enumerate();
         let mut world = Self {
             shape,
             sabotage,
@@ -178,8 +191,11 @@ impl World {
             parts: BTreeMap::new(),
             owners: BTreeMap::new(),
             told_until: vec![0; servers],
-            players: (0..shape.players).map(|index| Player::new(seed, index, servers)).collect(),
+            players: players.map(|(index, who)| Player::new(seed, index, servers, who)).collect(),
             jobs: Vec::new(),
+            batches: Vec::new(),
+            operator: Draws::new(seed, STREAM_OPERATOR),
+            verdicts: Vec::new(),
             board: Board::default(),
             violation: None,
         };
@@ -196,6 +212,7 @@ impl World {
             let wait = self.players[player].first_ask_ms();
             self.after(wait, Event::PlayerAsks { player });
         }
+        self.operator_waits();
         for kind in FaultKind::ALL {
             self.next_fault(kind);
         }
@@ -229,6 +246,12 @@ impl World {
             Event::BeaconLeaves { job } => self.beacon_leaves(job),
             Event::BeaconArrives { job, server } => self.beacon_arrives(job, server),
             Event::BeaconAnswered { job } => self.jobs[job].is_answered = true,
+            Event::BatchLeaves { batch } => self.batch_leaves(batch),
+            Event::BatchArrives { batch, server } => self.batch_arrives(batch, server),
+            Event::BatchAnswered { batch } => self.batches[batch].is_answered = true,
+            Event::OperatorSpeaks => self.operator_speaks(),
+            Event::VerdictSaid { verdict } => self.verdict_said(verdict),
+            Event::ReversalsArrive { verdict, parcels } => self.reversals_arrive(verdict, parcels),
             Event::ServerStarts { server } => self.server_starts(server),
             Event::ServerTick { server, boot_id, number } => self.server_tick(server, boot_id, number),
             Event::PartArrives(part) => self.part_arrives(part),
