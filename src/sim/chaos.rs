@@ -7,9 +7,9 @@ use crate::catalog::Entity;
 use crate::model::{Budget, Micros};
 use crate::roles::accounting::ServerNews;
 
-/// Longest jump of a server's clock, in milliseconds: less than accounting remembers impressions without a lease beyond their time
-/// (`LOOSE_KEPT_MS`), by log time, which the clock that is furthest ahead makes.
-const CLOCK_JUMP_MS_MAX: u64 = 50_000;
+/// Jumps of a server's clock, in milliseconds, by less than so much: seconds, minutes, most of an hour. An hour and what a beacon may come late
+/// is how long a closed lease is told apart (`CLOSED_LEASE_KEPT_MS`): what then comes by a clock that is as far ahead is too late for every outcome.
+const CLOCK_JUMPS_MS: [u64; 3] = [50_000, 600_000, 3_000_000];
 
 /// How long a clock that jumped stays wrong, in milliseconds. Its server is not ready for nearly all of that, and where it is the only one, this
 /// with what else may be down must leave time for beacons within a token's short life.
@@ -81,7 +81,8 @@ impl World {
             FaultKind::BitFlips => self.servers[server].flip_bit(bits),
             FaultKind::ClockSkew => self.moves_clock(server, i64::try_from(bits % 1_801).expect("small") - 900, 60_000),
             FaultKind::ClockJumps => {
-                let by = i64::try_from(2_000 + bits % CLOCK_JUMP_MS_MAX).expect("small");
+                let below = CLOCK_JUMPS_MS[usize::try_from((bits >> 42) % 3).expect("small")];
+                let by = i64::try_from(2_000 + bits % below).expect("small");
                 self.moves_clock(server, if bits & (1 << 40) == 0 { by } else { -by }, CLOCK_JUMP_FOR_MS)
             }
             FaultKind::ServerPaused => {
