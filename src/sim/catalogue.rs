@@ -16,7 +16,7 @@ use crate::workload::Draws;
 pub const NETWORK: NetworkId = NetworkId::from_u128(1);
 /// How long a token lives, in milliseconds: short, so that players that were away come too late within a run, and several times as long as a
 /// server is down, as it must be wherever Segue runs: a beacon that no server takes for all of a token's life is heard and not billed.
-pub const TOKEN_LIFE_MS: u64 = 150_000;
+pub const TOKEN_LIFE_MS: u64 = 120_000;
 /// Least time between two breaks of a listener, in milliseconds.
 pub const CADENCE_MS: u32 = 5_000;
 /// Advertisers in a run.
