@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use embedded::{
     EmbeddedLog, EmbeddedLogConfig, EventLogHealth, OpenError, log_dir, money_dir, recorded_partitions,
 };
-pub use orphan::{Orphan, OrphanError, OrphanSurvey, Shipped, shipped_file};
+pub use orphan::{Orphan, OrphanError, OrphanSurvey, Shipped, shipped_dir, shipped_file};
 pub use record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, Record, RecordError, StoredRecord};
 pub use shipper::{CheckpointError, CheckpointFile, Shipment, Shipper, ShipperEffects, ShipperInput, ShipperSettings};
 pub use topic::{PartitionCountError, PartitionCounts, Topic, UnknownTopic, partition};

@@ -29,10 +29,16 @@ const SETTINGS: ShipperSettings = ShipperSettings {
     checkpoint_ms: 0,
 };
 
+/// Where a data directory keeps how far it has shipped other servers' journals: a file of each.
+#[must_use]
+pub fn shipped_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("journal").join("shipped")
+}
+
 /// Where a data directory keeps how far it has shipped another server's journal.
 #[must_use]
 pub fn shipped_file(data_dir: &Path, server_id: ServerId) -> PathBuf {
-    data_dir.join("journal").join("shipped").join(server_id.to_string())
+    shipped_dir(data_dir).join(server_id.to_string())
 }
 
 /// Why an orphan's journal can't be shipped to its end. What was shipped until then is, and the next run goes on from there.
