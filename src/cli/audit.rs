@@ -1,8 +1,10 @@
 //! `segue audit`: recounts the event log of a stopped server and compares it with the ledger.
 //!
 //! It reads the journals' files and a copy of the store, changes nothing, and shares no counting with accounting (`accounting::audit`). What it
-//! looks at byte for byte (INV-45): both journals (checksums and sequence of every record, zeros behind the last), the partition counts, and
-//! every row of the store. Not the books, and not looked at: the `LOCK` files, which hold nothing, and the files with keys.
+//! looks at byte for byte (INV-45): both journals (checksums and sequence of every record, zeros behind the last), the partition counts, how far other
+//! servers' journals were shipped, and the store: its files against their checksums (`store::check`), every row, the last rows of its journals, and
+//! the catalogue against its history. Not the books, and not looked at: the lock files, which hold nothing, the files with keys, and what of the store nobody reads
+//! any more, its earlier manifests.
 
 pub(super) mod files;
 

@@ -14,7 +14,7 @@ use crate::http::invoices::{name_of, page};
 use crate::model::AdvertiserId;
 use crate::roles::campaign::CatalogState;
 use crate::roles::invoices::{self, Party};
-use crate::store::StoreCopy;
+use crate::store::{Flaw, StoreCopy, check_store};
 
 /// Arguments of `segue invoice`.
 #[derive(clap::Args, Debug)]
@@ -51,10 +51,14 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The invoice, from a copy of the store: nothing is changed.
+/// The invoice, from a copy of the store: nothing is changed. Of a store with a flaw in a file there is none: what can still be read may be older.
 pub(crate) fn invoice_from(data_dir: &Path, id: AdvertiserId, month: Month) -> anyhow::Result<Invoice> {
     let _lock = lock(data_dir)?;
-    let copy = StoreCopy::of(data_dir).context("opening the store")?;
+    let checked = check_store(data_dir);
+    if let Some(Flaw { place, expected, found }) = checked.flaws.first() {
+        bail!("the store is not whole: {place}: expected {expected}, found {found}; `segue audit` says more");
+    }
+    let copy = StoreCopy::of(data_dir, &checked).context("opening the store")?;
     let catalog = copy.catalog().and_then(|catalog| catalog.load()).context("reading the catalogue")?;
     let state = CatalogState::new(catalog.version, catalog.entities);
     let Some(Entity::Advertiser(advertiser)) = state.get(EntityId::Advertiser(id)).map(|revision| &revision.entity)

@@ -70,6 +70,18 @@ enum Left {
     Finished(u64),
 }
 
+impl ReadError {
+    /// The file that it is about and the place in it, for people; of a position that is no place in any file, none.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Io { file, .. } => Some(file.clone()),
+            Self::Damaged { damage, .. } => Some(format!("{} offset {}", damage.file, damage.offset)),
+            Self::Gone { .. } | Self::Beyond { .. } => None,
+        }
+    }
+}
+
 impl JournalReader {
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -246,6 +258,12 @@ impl DirReader {
     #[must_use]
     pub fn segment_number(&self) -> Option<u64> {
         self.last_number
+    }
+
+    /// The file that the last record came from.
+    #[must_use]
+    pub fn segment_path(&self) -> Option<PathBuf> {
+        self.current.as_ref().map(|current| self.dir.join(current.file.name()))
     }
 
     fn io(&self, file: &SegmentFile, source: io::Error) -> ReadError {

@@ -9,13 +9,14 @@
 //!
 //! A commit is one atomic batch over them, synced before it returns: after a crash all of it is there or none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fjall::{Database, Keyspace, PersistMode};
 use prost::Message;
 
 use super::keys::{ApiKey, StoredKey};
-use super::{StoreError, damaged, keyspace};
+use super::{Flaw, StoreError, damaged, hex, keyspace};
 use crate::catalog::{Action, Author, EntityId, Revision};
 use crate::events::catalog::{decode_entity, encode_entity};
 use crate::model::{ApiKeyId, WallMs};
@@ -130,6 +131,76 @@ impl CatalogStore {
             revisions.push(decode(REVISIONS, &key, &row)?);
         }
         Ok(revisions)
+    }
+
+    /// What is now against all that ever was: every entity is as its last revision left it, its revisions are numbered from 1 without gaps, and there
+    /// were no more commits than revisions. Reads every revision.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a row can't be read or is damaged.
+    pub fn check(&self) -> Result<Vec<Flaw>, StoreError> {
+        let read = |source| StoreError::Read { what: "the history of the catalogue", source };
+        let flaw = |keyspace, id: &[u8], expected, found: String| {
+            let place = format!("the store, keyspace {keyspace}, entity {}", hex(id));
+            Flaw { place, expected, found }
+        };
+        let mut flaws = Vec::new();
+        // Of each entity the number of its last revision and the digest of its row.
+        let mut last: BTreeMap<Vec<u8>, (u64, blake3::Hash)> = BTreeMap::new();
+        let mut count = 0;
+        for row in self.revisions.iter() {
+            let (key, row) = row.into_inner().map_err(read)?;
+            let number = decode(REVISIONS, &key, &row)?.number;
+            let id = &key[..16];
+            if key.as_ref() != [id, &number.to_be_bytes()].concat() {
+                return Err(damaged(REVISIONS, &key, "the row is of another revision"));
+            }
+            let before = last.insert(id.to_vec(), (number, blake3::hash(&row))).map_or(0, |(number, _)| number);
+            if number != before + 1 {
+                flaws.push(flaw(REVISIONS, id, "revisions without gaps", format!("{number} behind {before}")));
+            }
+            count += 1;
+        }
+        for row in self.current.iter() {
+            let (id, row) = row.into_inner().map_err(read)?;
+            let number = decode(CURRENT, &id, &row)?.number;
+            match last.remove(id.as_ref()) {
+                Some((_, digest)) if digest == blake3::hash(&row) => {}
+                Some((last, _)) => {
+                    let found = format!("revision {number}, and its last is {last}");
+                    flaws.push(flaw(CURRENT, &id, "the last revision", found));
+                }
+                None => flaws.push(flaw(CURRENT, &id, "an entity with revisions", "one without".to_owned())),
+            }
+        }
+        for id in last.keys() {
+            flaws.push(flaw(CURRENT, id, "the last revision", "nothing, and it has revisions".to_owned()));
+        }
+        let version = self.load()?.version;
+        if version > count || (version == 0) != (count == 0) {
+            let found = format!("version {version} after {count} revisions");
+            flaws.push(Flaw {
+                place: "the store, keyspace catalog_meta".to_owned(),
+                expected: "a version for each commit",
+                found,
+            });
+        }
+        Ok(flaws)
+    }
+
+    /// Writes all rows into tables, as a store of some size has them: for tests of what lies in files.
+    #[cfg(test)]
+    pub(crate) fn write_tables(&self) {
+        for keyspace in [&self.current, &self.revisions, &self.meta, &self.keys] {
+            keyspace.rotate_memtable_and_wait().expect("written");
+        }
+    }
+
+    /// Sets an entity back to an earlier revision, as nobody may: for tests of what an audit finds.
+    #[cfg(test)]
+    pub(crate) fn set_back(&self, revision: &Revision) {
+        let row = StoredRevision::from_revision(revision).encode_to_vec();
+        self.current.insert(revision.entity.id().to_bytes(), row).expect("written");
     }
 }
 

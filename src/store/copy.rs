@@ -1,16 +1,18 @@
 //! A copy of a stopped server's store, to be looked at.
 //!
 //! To open the database is to recover it: it cuts off what it can't read, and goes on writing. An audit must change nothing, least of all what it is
-//! to find, so it opens a copy beside the store. Tables are never changed once they are written and are linked, not copied; journals and
-//! manifests are copied. Where the file system has no links everything is copied.
+//! to find, so it opens a copy beside the store. Tables are never changed once they are written and are linked, not copied; journals, up to
+//! where they are whole, and manifests are copied. Where the file system has no links everything is copied.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, KeyspaceCreateOptions};
 
-use super::{CatalogStore, LedgerStore, StoreError};
+use super::check::{JournalFile, LastRow};
+use super::{CatalogStore, CheckedStore, Flaw, LedgerStore, StoreError, hex};
 
 /// Name of the copy's folder in the data directory. One left by a process that was killed is replaced.
 const COPY: &str = "store.reading";
@@ -35,11 +37,11 @@ impl Drop for Folder {
 }
 
 impl StoreCopy {
-    /// Copies the store in `data_dir`, which no server may have open, and opens the copy.
+    /// Copies the store in `data_dir`, which no server may have open, each journal up to where it is whole, and opens the copy.
     ///
     /// # Errors
     /// [`StoreError`] when it can't be copied, or the copy not opened.
-    pub fn of(data_dir: &Path) -> Result<Self, StoreError> {
+    pub fn of(data_dir: &Path, checked: &CheckedStore) -> Result<Self, StoreError> {
         let (from, to) = (data_dir.join("store"), data_dir.join(COPY));
         let folder = Folder(to.clone());
         let failed = |source| StoreError::Folder { path: to.clone(), source };
@@ -48,6 +50,9 @@ impl StoreCopy {
             _ => {}
         }
         copy(&from, &to, false).map_err(failed)?;
+        for JournalFile { path, whole_bytes } in &checked.journals {
+            copy_journal(path, &to, *whole_bytes).map_err(failed)?;
+        }
         let database = Database::builder(&to).worker_threads(1).open();
         let database = database.map_err(|source| StoreError::Open { path: from, source })?;
         Ok(Self { database, folder })
@@ -85,6 +90,40 @@ impl StoreCopy {
         }
         Ok(rows)
     }
+
+    /// Rows that are not what the journals say last of them, as after a batch whose place in time was changed: at most one of each keyspace is named.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a row can't be read.
+    pub fn not_last(&self, checked: &CheckedStore) -> Result<Vec<Flaw>, StoreError> {
+        let read = |source| StoreError::Read { what: "a row", source };
+        let mut keyspaces = BTreeMap::new();
+        for name in self.database.list_keyspace_names() {
+            let keyspace = self.database.keyspace(&name, KeyspaceCreateOptions::default).map_err(read)?;
+            let number = keyspace.path().file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+            keyspaces.insert(number, keyspace);
+        }
+        let mut flaws = BTreeMap::new();
+        for ((number, key), (expected, file)) in &checked.last_rows {
+            let keyspace = keyspaces.get(&Some(*number));
+            let row = keyspace.map(|keyspace| keyspace.get(key)).transpose().map_err(read)?;
+            let is_last = match (row, expected) {
+                (Some(None), expected) => *expected == LastRow::Removed,
+                (Some(Some(row)), LastRow::Row(digest)) => blake3::hash(&row) == *digest,
+                (Some(Some(row)), LastRow::Packed(bytes)) => row.len() as u64 == *bytes,
+                // No keyspace is ever removed.
+                (None, _) | (Some(Some(_)), LastRow::Removed) => false,
+            };
+            if !is_last {
+                let name = keyspace.map_or_else(|| number.to_string(), |keyspace| keyspace.name().to_string());
+                let file = checked.journals.get(*file).map_or_else(String::new, |file| file.path.display().to_string());
+                let place = format!("{file}, keyspace {name}, key {}", hex(key));
+                let found = "an older row, or another".to_owned();
+                flaws.entry(*number).or_insert(Flaw { place, expected: "the row that was written last", found });
+            }
+        }
+        Ok(flaws.into_values().collect())
+    }
 }
 
 impl std::fmt::Debug for StoreCopy {
@@ -100,9 +139,18 @@ fn copy(from: &Path, to: &Path, are_tables: bool) -> io::Result<()> {
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
             copy(&path, &target, entry.file_name() == TABLES)?;
+        } else if path.extension().is_some_and(|ending| ending == "jnl") {
+            // Copied apart.
         } else if !are_tables || fs::hard_link(&path, &target).is_err() {
             fs::copy(&path, &target)?;
         }
     }
+    Ok(())
+}
+
+/// Copies the first bytes of a journal: behind them the database makes much room beforehand.
+fn copy_journal(from: &Path, to: &Path, whole_bytes: u64) -> io::Result<()> {
+    let name = from.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    io::copy(&mut File::open(from)?.take(whole_bytes), &mut File::create(to.join(name))?)?;
     Ok(())
 }

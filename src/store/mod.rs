@@ -4,6 +4,7 @@
 //! owns its keyspaces and nobody else writes them. A commit counts only after it is synced to disk.
 
 mod catalog;
+mod check;
 mod copy;
 mod identity;
 mod keys;
@@ -18,6 +19,7 @@ use crate::entropy::Entropy;
 use crate::model::WallMs;
 
 pub use catalog::{CatalogStore, StoredCatalog};
+pub use check::{CheckedStore, Flaw, check_store};
 pub use copy::StoreCopy;
 pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
@@ -158,11 +160,14 @@ pub(crate) fn keyspace(database: &Database, name: &'static str) -> Result<Keyspa
 
 /// A row that can't be right.
 pub(crate) fn damaged(keyspace: &'static str, key: &[u8], reason: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged { keyspace, key: hex(key), reason: reason.to_string() }
+}
+
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let key = key.iter().fold(String::with_capacity(key.len() * 2), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String never fails.
         let _ = write!(text, "{byte:02x}");
         text
-    });
-    StoreError::Damaged { keyspace, key, reason: reason.to_string() }
+    })
 }

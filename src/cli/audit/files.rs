@@ -1,4 +1,4 @@
-//! What an audit reads: the journals' files, and a copy of the store.
+//! What an audit reads: the journals' files, the store's, and a copy of the store.
 //!
 //! What is wrong with a file is a difference that names it, never an end of the audit, be it an error or a panic of the database
 //! library: a file that was changed may say anything, and whoever audits wants to know of the rest too.
@@ -11,11 +11,13 @@ use anyhow::{Context as _, bail};
 
 use crate::accounting::audit::{AuditRecord, AuditReport, LedgerRows};
 use crate::accounting::record_digest;
-use crate::event_log::{PartitionCounts, StoredRecord, Topic, log_dir, money_dir, recorded_partitions};
+use crate::event_log::{
+    CheckpointFile, PartitionCounts, StoredRecord, Topic, log_dir, money_dir, recorded_partitions, shipped_dir,
+};
 use crate::events;
 use crate::journal::{JournalRecord, RealDisk, SharedDisk, Tail, read_dir};
 use crate::model::WallMs;
-use crate::store::{DeliveryRange, LedgerStore, StoreCopy, StoreError};
+use crate::store::{CheckedStore, DeliveryRange, Flaw, LedgerStore, StoreCopy, StoreError, check_store};
 
 /// The records of the money journal that an audit looks at.
 #[derive(Default)]
@@ -61,6 +63,7 @@ pub(super) fn read_journals(data_dir: &Path, report: &mut AuditReport) -> anyhow
         read_journal(&log_dir(data_dir), report, &mut |_, _, _| {}).context("reading the log journal")?;
     }
     partitions(data_dir, report);
+    shipped(data_dir, report);
     Ok(log)
 }
 
@@ -70,13 +73,18 @@ fn read_journal(dir: &Path, report: &mut AuditReport, take: Take<'_>) -> anyhow:
     let mut reader = read_dir(disk(), dir)?;
     let (mut segment, mut file) = (None, Arc::from(dir.display().to_string()));
     while let Some(record) = reader.next() {
-        if segment != reader.segment_number() {
-            segment = reader.segment_number();
-            file = Arc::from(format!("{} segment {}", dir.display(), segment.unwrap_or(0)));
-        }
         match record {
-            Ok(record) => take(&record, &file, report),
-            Err(error) => report.differs("journal_whole", &file, "whole records in sequence", error),
+            Ok(record) => {
+                if segment != reader.segment_number() {
+                    segment = reader.segment_number();
+                    file = reader.segment_path().map_or(file, |path| Arc::from(path.display().to_string()));
+                }
+                take(&record, &file, report);
+            }
+            Err(error) => {
+                let place = error.place().unwrap_or_else(|| dir.display().to_string());
+                report.differs("journal_whole", place, "whole records in sequence", error);
+            }
         }
     }
     if let Tail::Torn(torn) = reader.tail() {
@@ -133,19 +141,60 @@ fn partitions(data_dir: &Path, report: &mut AuditReport) {
     }
 }
 
-/// The ledger's rows from a copy of the store, in which every row of every keyspace was read. None when it can't be read: the report says why.
+/// How far other servers' journals were shipped into this log.
+fn shipped(data_dir: &Path, report: &mut AuditReport) {
+    let dir = shipped_dir(data_dir);
+    let names = match disk().list(&dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return report.differs("shipped_checkpoint", dir.display(), "a folder that can be listed", error),
+    };
+    for path in names.iter().map(|name| dir.join(name)) {
+        let found = CheckpointFile::flaw(&*disk(), &path).unwrap_or_else(|error| Some(error.to_string()));
+        if let Some(found) = found {
+            let expected = "two checkpoints, the second made right behind the first";
+            report.differs("shipped_checkpoint", path.display(), expected, found);
+        }
+    }
+}
+
+/// The ledger's rows from a copy of the store, when every file of it was looked at, in which every row of every keyspace was read. None when it can't be read: the report says why.
 pub(super) fn read_store(data_dir: &Path, report: &mut AuditReport) -> Option<LedgerRows> {
     let place = data_dir.join("store");
     let folder = data_dir.to_owned();
+    let mut checked = check_store(data_dir);
+    for Flaw { place, expected, found } in std::mem::take(&mut checked.flaws) {
+        report.differs("store_whole", place, expected, found);
+    }
+    if !checked.can_be_opened {
+        return None;
+    }
     // On a thread of its own, whose panic is an answer: the library asserts what it expects of its files.
-    let reading = std::thread::Builder::new().name("store".to_owned()).spawn(move || rows(&folder));
+    let reading = std::thread::Builder::new().name("store".to_owned()).spawn(move || rows(&folder, &checked));
     let read = match reading.map(std::thread::JoinHandle::join) {
         Ok(Ok(read)) => read.map_err(|error| format!("{:#}", anyhow::Error::new(error))),
         Ok(Err(panic)) => Err(format!("the database stopped: {}", panic_text(&*panic))),
         Err(error) => Err(format!("no thread to read it: {error}")),
     };
-    read.map_err(|error| report.differs("store_whole", place.display(), "a database whose rows can be read", error))
-        .ok()
+    match read {
+        Ok(read) => {
+            for (check, Flaw { place, expected, found }) in read.flaws {
+                report.differs(check, place, expected, found);
+            }
+            Some(read.ledger)
+        }
+        Err(error) => {
+            report.differs("store_whole", place.display(), "a database whose rows can be read", error);
+            None
+        }
+    }
+}
+
+/// What the copy of the store holds.
+struct Read {
+    ledger: LedgerRows,
+    /// Rows that are not what they must be, by check.
+    flaws: Vec<(&'static str, Flaw)>,
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -153,11 +202,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a word")
 }
 
-fn rows(data_dir: &Path) -> Result<LedgerRows, StoreError> {
-    let copy = StoreCopy::of(data_dir)?;
+fn rows(data_dir: &Path, checked: &CheckedStore) -> Result<Read, StoreError> {
+    let copy = StoreCopy::of(data_dir, checked)?;
     copy.read_all()?;
-    copy.catalog()?.load()?;
-    ledger_rows(&copy.ledger()?)
+    let set_back = copy.not_last(checked)?.into_iter().map(|flaw| ("store_row_is_last", flaw));
+    let catalog = copy.catalog()?.check()?.into_iter().map(|flaw| ("catalog_is_its_history", flaw));
+    let flaws = set_back.chain(catalog).collect();
+    Ok(Read { ledger: ledger_rows(&copy.ledger()?)?, flaws })
 }
 
 fn ledger_rows(store: &LedgerStore) -> Result<LedgerRows, StoreError> {

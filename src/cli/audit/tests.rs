@@ -1,16 +1,21 @@
 //! Canaries: a log that was forged with care, and audit that names what was done.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::{disk, read_journals};
 use super::*;
 use crate::accounting::audit::AuditRecord;
+use crate::catalog::{Action, Author, Revision};
+use crate::entropy::Entropy;
 use crate::event_log::{StoredRecord, money_dir};
 use crate::events::{self, Envelope, Event};
 use crate::journal::edit::{change_payload, delete_record, double_record};
 use crate::journal::format::HEADER_BYTES;
-use crate::model::{BeaconEvent, ImpressionId, Micros};
+use crate::model::{BeaconEvent, ImpressionId, Micros, WallMs};
 use crate::roles::accounting::sim::Sim;
+use crate::roles::campaign::samples;
+use crate::store::Store;
 
 /// A data directory as a server leaves it.
 struct Made {
@@ -124,7 +129,29 @@ fn a_flipped_byte_is_named_with_its_file() {
     bytes[HEADER_BYTES + 40] ^= 1;
     std::fs::write(&segments[0], bytes).expect("writes");
     let report = audit_dir(made.dir.path()).expect("audits");
-    assert!(checks(&report).contains(&"journal_whole"), "{:?}", checks(&report));
+    let place = format!("{} offset {HEADER_BYTES}", segments[0].display());
+    let names_it = report.differences.iter().any(|found| found.check == "journal_whole" && found.place == place);
+    assert!(names_it, "{:#?}", report.differences);
+}
+
+#[test]
+fn an_entity_set_back_to_an_earlier_revision_is_named() {
+    let made = make();
+    let catalog =
+        || Store::open(made.dir.path(), WallMs(5), &Entropy::seeded(1)).expect("opens").catalog().expect("opens");
+    let entity = &samples::catalogue()[0];
+    let revision = |number| {
+        let (entity, author, action) = (entity.clone(), Author::Segue, Action::Changed);
+        Arc::new(Revision { entity, number, created_at: WallMs(1), at: WallMs(1), author, action })
+    };
+    catalog().commit(1, &[revision(1), revision(2)], &[]).expect("commits");
+    assert!(audit_dir(made.dir.path()).expect("audits").is_balanced());
+    catalog().set_back(&revision(1));
+    let report = audit_dir(made.dir.path()).expect("audits");
+    assert_eq!(checks(&report), ["catalog_is_its_history"], "{:#?}", report.differences);
+    let difference = &report.differences[0];
+    assert!(difference.place.contains("catalog_current"), "{difference:?}");
+    assert_eq!(difference.found, "revision 1, and its last is 2");
 }
 
 #[test]

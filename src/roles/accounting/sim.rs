@@ -210,7 +210,13 @@ impl Sim {
         let disk: SharedDisk = Arc::new(RealDisk);
         let identity = Identity { server: ServerId::from_u128(7), boot: BootId::from_u128(100) };
         let small = JournalConfig { segment_bytes: 256 << 10, ..JournalConfig::money() };
-        let config = EmbeddedLogConfig { money: small, drive: Drive::Inline, ..EmbeddedLogConfig::new(dir, identity) };
+        let small_log = JournalConfig { segment_bytes: 256 << 10, ..JournalConfig::log() };
+        let config = EmbeddedLogConfig {
+            money: small,
+            log: small_log,
+            drive: Drive::Inline,
+            ..EmbeddedLogConfig::new(dir, identity)
+        };
         let log = EmbeddedLog::open(&config, &disk, || T0).expect("opens");
         let store = Store::open(dir, T0, &Entropy::seeded(seed)).expect("opens");
         let ledger = store.ledger().expect("opens");

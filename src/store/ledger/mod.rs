@@ -405,7 +405,9 @@ impl LedgerStore {
     /// Writes all rows into tables, as a store of some size has them: for tests of what lies in files.
     #[cfg(test)]
     pub(crate) fn write_tables(&self) {
-        for keyspace in [&self.meta, &self.seals, &self.balances, &self.leases, &self.past, &self.delivery] {
+        let log = [&self.reversals, &self.entries, &self.checkpoints, &self.loose];
+        let books = [&self.meta, &self.seals, &self.balances, &self.leases, &self.past, &self.delivery];
+        for keyspace in books.into_iter().chain(log) {
             keyspace.rotate_memtable_and_wait().expect("written");
         }
     }
