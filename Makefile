@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate test bench fuzz lint check-tools
+.PHONY: help demo simulate flips test bench fuzz lint check-tools
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -16,6 +16,12 @@ demo: check-tools ## A made-up network with listeners, until Ctrl-C [SECONDS=30:
 
 simulate: check-tools ## The books under seeded faults in virtual time [SEEDS=1000]
 	cargo run --quiet -- simulate --suite faults --seeds $(if $(SEEDS),$(SEEDS),1000)
+
+# In memory where that is a file system: the data directory is small, and audited as often.
+flips: check-tools ## Changed bytes in a data directory: each found by the audit, or harmless [FLIPS=10000] [SEED=1]
+	@if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
+	SEGUE_FLIPS=$(if $(FLIPS),$(FLIPS),10000) SEGUE_FLIPS_SEED=$(if $(SEED),$(SEED),1) \
+	cargo test --quiet --lib -- --nocapture cli::audit::flips
 
 test: check-tools ## All tests, and a table of what was skipped
 	@scripts/test.sh

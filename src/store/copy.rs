@@ -124,6 +124,17 @@ impl StoreCopy {
         }
         Ok(flaws.into_values().collect())
     }
+
+    /// The keyspaces by number, as their folders are named.
+    #[cfg(test)]
+    pub(crate) fn keyspace_names(&self) -> BTreeMap<u64, String> {
+        let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+        let named = self.database.list_keyspace_names().into_iter().filter_map(|name| {
+            let keyspace = self.database.keyspace(&name, KeyspaceCreateOptions::default).ok()?;
+            Some((number(keyspace.path())?, name.to_string()))
+        });
+        named.collect()
+    }
 }
 
 impl std::fmt::Debug for StoreCopy {
