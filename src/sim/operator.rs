@@ -8,7 +8,7 @@ use super::faults::FaultKind;
 use super::log_model::Parcel;
 use super::sabotage::Sabotage;
 use super::world::{Event, World};
-use crate::accounting::verdict::{Claim, Search, Standing, judge};
+use crate::accounting::verdict::{Claim, Search, Standing, VerdictRefusal, judge};
 use crate::catalog::Entity;
 use crate::events::{BeaconRecord, Envelope, Event as Happening, Reversal};
 use crate::model::{AdvertiserId, BootId, Day, ImpressionId, InvalidTraffic, LeaseId, ServerId, WallMs};
@@ -103,11 +103,7 @@ impl World {
         self.after(delay, Event::ReversalsArrive { verdict, parcels });
     }
 
-    fn judged(
-        &self,
-        beacon: &BeaconRecord,
-        now: WallMs,
-    ) -> Result<Reversal, crate::accounting::verdict::VerdictRefusal> {
+    fn judged(&self, beacon: &BeaconRecord, now: WallMs) -> Result<Reversal, VerdictRefusal> {
         let lease = match beacon.impression_id {
             ImpressionId::Leased { lease_id, .. } => self.ledger.lease(beacon.advertiser_id, lease_id),
             ImpressionId::Unleased { .. } => None,

@@ -78,7 +78,8 @@ impl<'a> Naive<'a> {
 
     fn is_due(&self) -> bool {
         // Two seconds ahead is a clock that is a little off; more is no time to go by.
-        let ages = self.listener.last_break_at.map(|at| NOW.wall.0 - at.0).filter(|age| *age >= -2_000).into_iter();
+        let ages = self.listener.last_break_at.map(|at| NOW.wall.0 - at.0).filter(|age| *age >= -2_000);
+        let ages = ages.map(|age| age.max(0)).into_iter();
         let told = self.request.since_last_break_ms.map(|ms| i64::try_from(ms).unwrap());
         let recent = ages.chain(told).any(|age| age < i64::from(self.placement.cadence_ms));
         self.request.subscription == Subscription::Free && !recent
