@@ -200,7 +200,9 @@ impl World {
         let mut billed: BTreeMap<LineItemId, (i64, i64)> = BTreeMap::new();
         let mut add = |ad: &Ad, count: i64, micros: i64| {
             let Some(line_item) = self.line_item(ad.claims.line_item_id) else { return };
-            levels_of(line_item).into_iter().for_each(|level| *settled.entry(level).or_default() += micros);
+            for level in levels_of(line_item) {
+                *settled.entry(level).or_default() += micros;
+            }
             let sum = billed.entry(line_item.id).or_default();
             *sum = (sum.0 + count, sum.1 + micros);
         };
@@ -271,7 +273,9 @@ impl World {
                 }
             }
         };
-        charges.iter().for_each(|charge| add(charge.ad, charge.price.0));
+        for charge in &charges {
+            add(charge.ad, charge.price.0);
+        }
         for (fee, id) in self.fees(&charges).values() {
             self.board.ads.get(id).into_iter().for_each(|ad| add(ad, fee.0));
         }

@@ -113,7 +113,7 @@ fn a_grant_that_was_planned_before_a_click_gives_way_to_it() {
     let late = |amount| granting(sold(PriceModel::Cpm, amount, Some(100)), |grant| grant.lease_id = lease(2));
     let click = [heard(PriceModel::Cpc, 0, IMPRESSION), heard(PriceModel::Cpc, 0, CLICK)];
     for (amount, outcome) in [(95, Outcome::Ignored(IgnoredReason::NoRoom)), (90, Outcome::Granted(lease(2)))] {
-        let mut world = World::of(&[&[clicks.clone()], &click[..]].concat());
+        let mut world = World::of(&[std::slice::from_ref(&clicks), &click[..]].concat());
         assert_eq!(world.apply(&late(amount)), outcome);
         world.check();
         assert_eq!(
