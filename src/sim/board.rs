@@ -4,11 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::TOKEN_LIFE_MS;
 use super::traffic::{Told, Who};
-use crate::model::{BeaconEvent, BootId, ImpressionId, LeaseId, LineItemId, PriceModel, WallMs};
+use crate::model::{BeaconEvent, BootId, ImpressionId, LeaseId, LineItemId, ListenerKey, PriceModel, WallMs};
 use crate::tokens::Claims;
 
 /// So many of a player's last ads are looked at for unreported ones: some minutes of listening.
 const UNREPORTED_LOOKED_AT: usize = 40;
+
+/// What became of conditional writes for strict caps, as servers know it, and what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StrictCounts {
+    /// Writes that were accepted.
+    pub accepted: u64,
+    /// Writes that were refused, because another was made since the read.
+    pub conflicts: u64,
+    /// Writes of which nobody knows.
+    pub unsure: u64,
+    /// Ads under strict caps that were heard.
+    pub heard: u64,
+}
+
+impl StrictCounts {
+    /// Adds those of another run.
+    pub const fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.conflicts += other.conflicts;
+        self.unsure += other.unsure;
+        self.heard += other.heard;
+    }
+}
+
+/// An answer of a listener who has several devices: when it was decided, at which server, for which player.
+pub type SharedAnswer = (u64, usize, usize);
 
 /// Player, number of its request, server and boot.
 pub type Asked = (usize, u32, usize, BootId);
@@ -26,6 +52,8 @@ pub struct Ad {
     pub decided_at: u64,
     /// Whether the clock of the server that decided was right.
     pub decided_by_right_clock: bool,
+    /// A server whose clock was wrong may have taken it for over.
+    pub maybe_ended: bool,
     /// When it was heard, if it was.
     pub heard_at: Option<u64>,
     /// When it was over, if it was heard to its end.
@@ -54,6 +82,8 @@ pub struct Record {
     pub server: usize,
     /// Its place in the server's journal.
     pub seq: u64,
+    /// When it was acknowledged, in milliseconds after the start.
+    pub at: u64,
     /// The time of receipt that it bears, where the server's clock was right.
     pub received_at: Option<WallMs>,
     /// Whether no rule of invalid traffic speaks against it.
@@ -117,6 +147,12 @@ pub struct Board {
     pub valid: BTreeSet<(ImpressionId, BeaconEvent)>,
     /// Impressions of which the log says that their charge is taken back, and how often it says so.
     pub reversed: BTreeMap<ImpressionId, u32>,
+    /// Answers of listeners who have several devices.
+    pub shared: BTreeMap<ListenerKey, Vec<SharedAnswer>>,
+    /// Moments at which a break of one device may have given up an ad that another still plays, by listener and the ad's line item.
+    pub given_up: BTreeMap<(ListenerKey, LineItemId), Vec<u64>>,
+    /// What became of conditional writes.
+    pub strict: StrictCounts,
 }
 
 impl Board {
@@ -134,6 +170,12 @@ impl Board {
                 && !ad.acknowledged.contains_key(&BeaconEvent::Impression)
         };
         recent.iter().rev().take(UNREPORTED_LOOKED_AT).filter_map(|id| self.ads.get(id)).filter(unreported).count()
+    }
+
+    /// Whether another device of the listener was answered since that moment.
+    #[must_use]
+    pub fn is_shared_since(&self, key: ListenerKey, player: usize, since: u64) -> bool {
+        self.shared.get(&key).is_some_and(|all| all.iter().any(|(at, _, other)| *other != player && *at >= since))
     }
 
     /// Whether what was known of the player may have been lost since that moment.

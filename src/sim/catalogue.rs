@@ -27,6 +27,10 @@ const EXPENSIVE: u32 = 1;
 const STREAM_MODELS: u64 = 7;
 /// Window of caps, in milliseconds.
 const CAP_WINDOW_MS: u64 = 120_000;
+/// Windows of strict caps, in milliseconds: with and without a token's life between two ads in them.
+const STRICT_WINDOWS_MS: [u64; 3] = [45_000, 120_000, 300_000];
+/// Stream of draws for strict caps: their own, so that all else of a catalogue is as it would be without.
+const STREAM_STRICT: u64 = 6;
 
 /// The entities of a run.
 #[derive(Clone, PartialEq, Debug)]
@@ -85,6 +89,7 @@ impl Catalogue {
                 _ => {}
             }
         }
+        strict_caps(&mut entities, &mut Draws::new(seed, STREAM_STRICT));
         Self { entities }
     }
 
@@ -207,6 +212,24 @@ fn sell(line_item: &mut LineItem, draws: &mut Draws) {
             line_item.budget.lifetime = line_item.budget.lifetime.map(|budget| budget.max(fee));
         }
         _ => {}
+    }
+}
+
+/// Makes some caps strict: of line items, of campaigns as a whole, and of the house, whose ads have no lease. The evergreen keeps none.
+fn strict_caps(entities: &mut [Entity], draws: &mut Draws) {
+    for entity in entities {
+        let (is_strict, max) = (draws.chance(0.2), u16::try_from(draws.between(1, 3)).expect("small"));
+        let window = CapWindow::Sliding(*draws.pick(&STRICT_WINDOWS_MS));
+        let cap = |scope| vec![FrequencyCap { scope, max, window, strictness: Strictness::Strict }];
+        match entity {
+            Entity::LineItem(line_item) if is_strict && line_item.name != "evergreen" => {
+                line_item.caps = cap(CapScope::LineItem);
+            }
+            Entity::Campaign(campaign) if is_strict && campaign.id != campaign_id(0, 0) => {
+                campaign.caps = cap(CapScope::Campaign);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -73,10 +73,14 @@ pub enum FaultKind {
     MessagesDoubled,
     /// A budget is changed, also to less than is leased.
     BudgetChanged,
+    /// A conditional write comes to the store when its server has given up waiting for it, or once more.
+    StrictWriteLate,
+    /// A server is killed between a conditional write and the answer that it was for.
+    StrictServerDies,
 }
 
 /// How many kinds there are.
-pub const FAULT_KINDS: usize = 32;
+pub const FAULT_KINDS: usize = 34;
 
 impl FaultKind {
     /// Every kind.
@@ -113,6 +117,8 @@ impl FaultKind {
         Self::MessagesSlow,
         Self::MessagesDoubled,
         Self::BudgetChanged,
+        Self::StrictWriteLate,
+        Self::StrictServerDies,
     ];
 
     /// Its name in reports.
@@ -151,6 +157,8 @@ impl FaultKind {
             Self::MessagesSlow => "messages_slow",
             Self::MessagesDoubled => "messages_doubled",
             Self::BudgetChanged => "budget_changed",
+            Self::StrictWriteLate => "strict_write_late",
+            Self::StrictServerDies => "strict_server_dies",
         }
     }
 
@@ -168,10 +176,10 @@ impl FaultKind {
             | Self::HandOver
             | Self::StaleRead
             | Self::MessagesDoubled => (0.01, 0.2),
-            Self::LogSlow | Self::MessagesSlow => (0.02, 0.3),
+            Self::LogSlow | Self::MessagesSlow | Self::StrictWriteLate => (0.02, 0.3),
             Self::PlayerAway => (0.01, 0.1),
             Self::ListenerReadLost | Self::ListenerWriteLost => (0.005, 0.05),
-            Self::CommitLostApplied | Self::CommitLost => (0.002, 0.02),
+            Self::CommitLostApplied | Self::CommitLost | Self::StrictServerDies => (0.002, 0.02),
             // A minute, of all servers together.
             Self::LogStalled | Self::ServerKilled | Self::ServerDrained | Self::ServerPaused => (0.1, 1.0),
             Self::AccountingKilled

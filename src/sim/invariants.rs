@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use super::catalogue::Catalogue;
 use super::log_model::Kept;
-use super::traffic::Who;
 use super::world::World;
 use crate::accounting::audit::{AuditRecord, AuditReport, audit};
 use crate::accounting::{Balance, LevelId, record_digest};
 use crate::catalog::Entity;
 use crate::events::{self, Envelope, Event, LedgerRecord};
 use crate::model::{
-    AdvertiserId, BeaconEvent, BootId, Budget, CapWindow, LineItem, LineItemId, Micros, PriceModel, ServerId,
-    Strictness, Tier, WallMs,
+    AdvertiserId, BeaconEvent, BootId, Budget, LineItem, LineItemId, Micros, PriceModel, ServerId, Tier, WallMs,
 };
 
 /// How long a budget that was lowered may still be passed by what was granted before accounting knew, in milliseconds.
@@ -194,6 +192,7 @@ impl World {
         self.check_entries();
         self.check_accounts();
         self.check_soft_caps();
+        self.check_strict_caps_at_rest();
         self.check_audit();
     }
 
@@ -239,40 +238,6 @@ impl World {
         }
     }
 
-    /// Soft caps: no more is heard in a window than the cap and one for each time that what was known may have been lost.
-    fn check_soft_caps(&mut self) {
-        let mut heard: BTreeMap<(usize, LineItemId), Vec<u64>> = BTreeMap::new();
-        for ad in self.board.ads.values().filter(|ad| ad.decided_by_right_clock) {
-            // Whoever bursts gives up, with each break, what it says later that it heard.
-            if ad.heard_at.is_none() || ad.who == Who::Burst {
-                continue;
-            }
-            heard.entry((ad.player, ad.claims.line_item_id)).or_default().push(ad.decided_at);
-        }
-        let mut found = Vec::new();
-        for line_item in self.catalogue.line_items() {
-            for cap in line_item.caps.iter().filter(|cap| cap.strictness == Strictness::Soft) {
-                let CapWindow::Sliding(window_ms) = cap.window else { continue };
-                // Clocks of servers may be a second apart at each end.
-                let window_ms = window_ms.saturating_sub(2_500);
-                for ((player, _), times) in heard.iter_mut().filter(|((_, id), _)| *id == line_item.id) {
-                    times.sort_unstable();
-                    let excuses = self.board.excuses.get(player).map_or(&[][..], Vec::as_slice);
-                    if let Some((at, count, excused)) = passes(times, excuses, window_ms, usize::from(cap.max)) {
-                        let what = format!(
-                            "player {player} heard {} {count} times within {window_ms} ms until {at}, of {} and {excused} excused",
-                            line_item.name, cap.max
-                        );
-                        found.push((line_item.advertiser_id, what));
-                    }
-                }
-            }
-        }
-        for (advertiser_id, what) in found {
-            self.violated("INV-12", Some(advertiser_id), what);
-        }
-    }
-
     /// INV-14, INV-25: a recount of the log by other code finds what the ledger says, and every sum is right.
     fn check_audit(&mut self) {
         let file: Arc<str> = Arc::from("the log");
@@ -307,14 +272,4 @@ fn vouched(record: LedgerRecord, offset: u64, at: WallMs, file: &Arc<str>) -> Au
         Envelope { event_id: body.id(), occurred_at: at, received_at: at, server_id, boot_id, trace_id: None, body };
     let digest = record_digest(&events::encode(&envelope));
     AuditRecord { file: Arc::clone(file), offset, digest, envelope: Ok(envelope) }
-}
-
-/// The first moment at which a cap is passed by more than is excused.
-fn passes(times: &[u64], excuses: &[u64], window_ms: u64, max: usize) -> Option<(u64, usize, usize)> {
-    times.iter().enumerate().find_map(|(place, &at)| {
-        let from = at.saturating_sub(window_ms);
-        let count = times[..=place].iter().filter(|&&time| time > from).count();
-        let excused = excuses.iter().filter(|&&time| time >= from && time <= at).count();
-        (count > max + excused).then_some((at, count, excused))
-    })
 }

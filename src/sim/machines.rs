@@ -14,10 +14,9 @@ use super::world::{Event, Part, World};
 use crate::event_log::ShipperInput;
 use crate::events::Event as Happening;
 use crate::impressions::invalid::Sender;
-use crate::model::{AdBreakRequest, BootId, ListenerKey, ListenerState};
+use crate::model::BootId;
 use crate::roles::accounting::{Input, MessageBody, ServerNews, ServerSays};
 use crate::roles::beacon::Accepted;
-use crate::tokens::Claims;
 
 impl World {
     pub(super) fn server_starts(&mut self, server: usize) {
@@ -55,77 +54,6 @@ impl World {
         }
     }
 
-    /// Answers a break. None when the server died over it.
-    pub(super) fn answer(
-        &mut self,
-        player: usize,
-        number: u32,
-        server: usize,
-        request: &AdBreakRequest,
-    ) -> Option<Vec<u8>> {
-        let known = self.known(player, server, request.listener_key);
-        // A break of somebody unknown is nowhere kept, so its repeat is decided anew.
-        let is_known = known.is_some();
-        let (at, now, sabotage) = (self.at, self.servers[server].now(self.at), self.sabotage);
-        let snapshot = std::sync::Arc::clone(&self.snapshot);
-        let is_robot = self.players[player].who == Who::Robot;
-        let process = self.servers[server].process.as_mut()?;
-        let made = process.answer(request, known, (&snapshot, now, !is_robot), sabotage);
-        let boot_id = process.boot_id;
-        // A break that is not due is no answer to repeat: it may be due when it is asked again.
-        let was_due = made.answered.as_ref().is_none_or(|answered| answered.answered.no_break.is_none());
-        if let Some(answered) = &made.answered {
-            if self.servers[server].append(at, &answered.voids).is_err() {
-                self.server_died(server, "can't journal what was given up");
-                return None;
-            }
-            let claims: Vec<Claims> =
-                answered.answered.ads.iter().map(|ad| self.keys.open(&ad.token).expect("sealed in this run")).collect();
-            self.answered(player, server, &claims);
-        }
-        if let Some(write) = made.write {
-            let lost = self.faults.strikes(FaultKind::ListenerWriteLost);
-            let applied = !lost || self.faults.draws(FaultKind::ListenerWriteLost).chance(0.5);
-            if applied {
-                self.listeners.write(request.listener_key, &write);
-            }
-            if lost {
-                self.board.excuse(player, at);
-            }
-        }
-        if is_known && was_due {
-            let place = (player, number, server, boot_id);
-            let (since, before) = self.board.answers.entry(place).or_insert_with(|| (at, made.bytes.clone())).clone();
-            if before != made.bytes && !self.board.is_excused_since(player, since) {
-                let what = format!("player {player} asks twice and gets two answers from server {server}");
-                self.violated("INV-16", None, what);
-            }
-        }
-        Some(made.bytes)
-    }
-
-    /// The listener's state as the server can have it.
-    fn known(&mut self, player: usize, server: usize, key: ListenerKey) -> Option<ListenerState> {
-        let at = self.at;
-        let cached = self.servers[server].process.as_ref().and_then(|process| process.cached(key, at));
-        if cached.is_some() {
-            return cached;
-        }
-        if self.faults.strikes(FaultKind::ListenerReadLost) {
-            self.board.excuse(player, at);
-            return None;
-        }
-        let stale = self.faults.strikes(FaultKind::StaleRead);
-        let (state, _) = if stale { self.listeners.read_stale(key) } else { self.listeners.read(key) };
-        if stale {
-            self.board.excuse(player, at);
-        }
-        if let Some(process) = self.servers[server].process.as_mut() {
-            process.cache(key, state.clone(), at);
-        }
-        Some(state)
-    }
-
     /// Hears beacons that came together, each for itself, and keeps them in one append. True when they were acknowledged: what is no beacon is
     /// refused, and costs the others nothing.
     pub(super) fn hear(&mut self, entries: &[Option<usize>], server: usize) -> bool {
@@ -153,7 +81,7 @@ impl World {
         // Durable from here on, so that the server answers 2xx, whether or not that arrives.
         for ((job, accepted, is_valid), seq) in heard.iter().zip(places) {
             let received_at = self.servers[server].clock.is_right().then_some(now.wall);
-            let record = Record { server, seq, received_at, is_valid: *is_valid };
+            let record = Record { server, seq, at: self.at, received_at, is_valid: *is_valid };
             self.acknowledged(job, accepted, record);
         }
         true
@@ -218,13 +146,7 @@ impl World {
             && let Some(process) = self.servers[server].process.as_mut()
             && let Some((key, write)) = process.heard(accepted, &before)
         {
-            let lost = self.faults.strikes(FaultKind::ListenerWriteLost);
-            if !lost || self.faults.draws(FaultKind::ListenerWriteLost).chance(0.5) {
-                self.listeners.write(key, &write);
-            }
-            if lost {
-                self.board.excuse(player, at);
-            }
+            self.writes(player, key, &write);
         }
     }
 
@@ -286,6 +208,10 @@ impl World {
         let Some(process) = self.servers[server].process.as_ref() else { return };
         // Whoever knows that its clock is wrong does not speak of times.
         if !process.is_shipped() || !self.servers[server].clock.is_ready(self.at) {
+            return;
+        }
+        // On its way out it answers who is being answered.
+        if process.is_draining() && process.is_reserving() {
             return;
         }
         if !process.is_draining() {

@@ -10,12 +10,19 @@
 //!    ▲───────────┘  ▲──────────────── leases, throttles ───────────────────────────┘
 //! ```
 //!
+//! A break takes time (`breaks`): the conditional write for strict caps goes to the store and back, and other devices of the listener, beacons
+//! and deaths come in between. Some players are devices of one listener, some of them ask in the same moment. `caps_check` counts what was
+//! answered and heard (INV-31: strict caps, without an excuse; INV-12: soft ones).
+//!
 //! Determinism (INV-35): one seed and one build give one trace hash. No clock is read, no map without order is iterated, no file is touched.
 //!
 //! What is left to others: real sockets, threads and processes (`tests/it` kills those).
 
 pub mod accounting_node;
 pub mod board;
+pub mod break_steps;
+mod breaks;
+mod caps_check;
 pub mod catalogue;
 mod chaos;
 mod charges;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::board::Ad;
+use super::break_steps::Asked;
 use super::catalogue::{NETWORK, TOKEN_LIFE_MS, app_key, placement_key};
 use super::faults::FaultKind;
 use super::traffic::Who;
@@ -30,6 +31,10 @@ const LISTENS_MS: (u32, u32) = (22_000, 45_000);
 const BURSTS_MS: (u32, u32) = (5_500, 8_000);
 /// First stream of draws for what players do.
 const STREAM_PLAYERS: u64 = 1 << 32;
+/// Share of players that are another device of the listener of the player before.
+const DEVICE_SHARE: f64 = 0.2;
+/// How far apart two devices that ask by the same clock are at most, in milliseconds.
+const BEHIND_MS_MAX: u32 = 120;
 
 /// A player.
 #[derive(Clone, Debug)]
@@ -37,8 +42,14 @@ pub struct Player {
     /// What it is.
     pub who: Who,
     key: ListenerKey,
+    /// Whether it is the other device of the listener before.
+    is_second: bool,
     seed: u64,
     index: usize,
+    /// The player whose times it keeps: its own, or those of another device of its listener.
+    times_of: usize,
+    /// How long after that one's times it asks, in milliseconds.
+    behind_ms: u64,
     /// The server that it talks to.
     home: usize,
     /// Number of its latest request.
@@ -81,10 +92,36 @@ pub struct Batch {
 impl Player {
     /// A player of a seed.
     #[must_use]
-    pub fn new(seed: u64, index: usize, servers: usize, who: Who) -> Self {
+    pub fn new(seed: u64, index: usize, servers: usize, who: &[Who]) -> Self {
         let mut draws = Draws::new(seed, STREAM_PLAYERS - 1 - index as u64);
         let key = ListenerKey::of_account(draws.bytes());
-        Self { who, key, seed, index, home: draws.index(servers), asked: 0, is_answered: true }
+        let home = draws.index(servers);
+        let is_alone = Self {
+            key,
+            is_second: false,
+            who: who[index],
+            seed,
+            index,
+            times_of: index,
+            behind_ms: 0,
+            home,
+            asked: 0,
+            is_answered: true,
+        };
+        if index == 0 || !draws.chance(DEVICE_SHARE) {
+            return is_alone;
+        }
+        // Another device of the listener before: half of them ask by the same clock, so that breaks of one listener meet.
+        let other = Self::new(seed, index - 1, servers, who);
+        if [who[index], who[index - 1]] != [Who::Listener; 2] || other.is_second {
+            return is_alone;
+        }
+        let (times_of, behind_ms) = if draws.chance(0.5) {
+            (other.times_of, other.behind_ms + u64::from(draws.between(0, BEHIND_MS_MAX)))
+        } else {
+            (index, 0)
+        };
+        Self { key: other.key, is_second: true, times_of, behind_ms, ..is_alone }
     }
 
     /// Its listener.
@@ -108,10 +145,16 @@ impl Player {
     /// When it asks first, in milliseconds.
     #[must_use]
     pub fn first_ask_ms(&self) -> u64 {
-        u64::from(self.draws(0).between(100, 25_000))
+        self.times(0, 100, 25_000) + self.behind_ms
     }
 
-    fn request(&self, number: u32) -> AdBreakRequest {
+    /// A span of the times that it keeps, in milliseconds.
+    fn times(&self, number: u32, low: u32, high: u32) -> u64 {
+        u64::from(Self { index: self.times_of, ..self.clone() }.draws(number).between(low, high))
+    }
+
+    /// Its request of that number: the same however often it is sent.
+    pub(super) fn request(&self, number: u32) -> AdBreakRequest {
         let mut draws = self.draws(number);
         AdBreakRequest {
             network_id: NETWORK,
@@ -154,7 +197,7 @@ impl World {
         one.is_answered = false;
         let number = one.asked;
         let (low, high) = if one.who == Who::Burst { BURSTS_MS } else { LISTENS_MS };
-        let next = u64::from(one.draws(number).between(low, high));
+        let next = one.times(number, low, high);
         self.after(next, Event::PlayerAsks { player });
         self.ask(player, number, 0);
     }
@@ -201,13 +244,7 @@ impl World {
         if is_out || !self.servers[server].clock.is_ready(self.at) {
             return;
         }
-        let request = self.players[player].request(number);
-        let Some(bytes) = self.answer(player, number, server, &request) else { return };
-        if self.faults.strikes(FaultKind::AnswerLost) {
-            return;
-        }
-        let delay = self.net_ms();
-        self.after(delay, Event::AnswerArrives { player, number, bytes });
+        self.break_arrives(player, number, server);
     }
 
     pub(super) fn answer_arrives(&mut self, player: usize, number: u32, bytes: &[u8]) {
@@ -411,19 +448,22 @@ impl World {
     }
 
     /// Notes the ads of a new answer: no id twice, each from a lease of this very boot whose grant is durable.
-    pub(super) fn answered(&mut self, player: usize, server: usize, claims: &[Claims]) {
+    pub(super) fn answered(&mut self, asked: &Asked, server: usize, claims: &[Claims]) {
+        let player = asked.player;
         let boot_id = self.servers[server].process.as_ref().map(|process| process.boot_id);
         for _ in 0..self.board.unreported(player, self.at) {
-            self.board.excuse(player, self.at);
+            self.board.excuse(player, asked.at);
         }
+        self.excuse_devices(asked, server);
         for one in claims {
             let advertiser = Some(one.advertiser_id);
             let ad = Ad {
                 claims: one.clone(),
                 player,
                 who: self.players[player].who,
-                decided_at: self.at,
-                decided_by_right_clock: self.servers[server].clock.is_right(),
+                decided_at: asked.at,
+                decided_by_right_clock: asked.by_right_clock,
+                maybe_ended: false,
                 heard_at: None,
                 completed_at: None,
                 clicked_at: None,
@@ -452,6 +492,7 @@ impl World {
             }
             self.note(advertiser, format_args!("player {player} gets {} from server {server}", one.impression_id));
         }
+        self.check_strict_caps(player, claims);
     }
 }
 

@@ -45,11 +45,15 @@ pub enum Sabotage {
     ClickBilledTwice,
     /// Of a batch of beacons that is acknowledged, only the first half is kept.
     BatchHalfKept,
+    /// Who reads a listener's strict row takes no notice of ads that are not heard yet.
+    StrictReadIgnoresReservations,
+    /// The write of a strict row has no condition.
+    StrictWriteUnconditional,
 }
 
 impl Sabotage {
     /// Every bug.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::GrantBeforeDurable,
         Self::LeaseOfEarlierBoot,
         Self::CloseWithoutWatermark,
@@ -69,6 +73,8 @@ impl Sabotage {
         Self::InvalidIsBilled,
         Self::ClickBilledTwice,
         Self::BatchHalfKept,
+        Self::StrictReadIgnoresReservations,
+        Self::StrictWriteUnconditional,
     ];
 
     /// Its name on the command line.
@@ -95,6 +101,8 @@ impl Sabotage {
             Self::InvalidIsBilled => "invalid-is-billed",
             Self::ClickBilledTwice => "click-billed-twice",
             Self::BatchHalfKept => "batch-half-kept",
+            Self::StrictReadIgnoresReservations => "strict-read-ignores-reservations",
+            Self::StrictWriteUnconditional => "strict-write-unconditional",
         }
     }
 

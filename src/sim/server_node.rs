@@ -1,21 +1,23 @@
 //! A server: the real decision and beacon roles, leases, money journal and shipper, over a simulated machine. What a shell does with
 //! threads and sockets is done here by the caller's hand, in the same order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::accounting_node::LEASE_MS;
+use super::break_steps::{Reserving, Waiting};
 use super::clock_model::MachineClock;
 use super::listener_model::ListenerWrite;
 use super::log_model::{PARTITIONS, Parcel};
 use super::sabotage::Sabotage;
 use super::traffic;
 use crate::accounting::Refusal;
+use crate::caps::strict::Hearing;
 use crate::catalog::Snapshot;
-use crate::decision::{Degradation, Excluded, LeaseDesk, OfferedLease, Scratch, Seed, Spending, survey};
+use crate::decision::{Excluded, LeaseDesk, OfferedLease, Scratch, Seed, Spending, survey};
 use crate::event_log::{
     CheckpointFile, KIND_TOPIC_RECORD, Shipment, Shipper, ShipperInput, ShipperSettings, StoredRecord, Topic, partition,
 };
@@ -26,15 +28,14 @@ use crate::journal::{
     self, Appended, Drive, Durability, Entry, Identity, Journal, JournalConfig, JournalReader, ReadLimit, SimDisk,
 };
 use crate::model::{
-    AdBreakRequest, BootId, DecisionId, LineItemId, ListenerKey, ListenerState, Micros, Now, Pseudonym, ServerId, Tier,
-    WallMs,
+    AdBreakRequest, BootId, LineItemId, ListenerKey, ListenerState, Micros, Now, ServerId, Tier, WallMs,
 };
 use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport};
 use crate::roles::beacon::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChangeKind};
-use crate::roles::decision::{Answered, DecisionRole, Effects, Explain, Moment};
+use crate::roles::decision::DecisionRole;
 use crate::tokens::TokenKeys;
 
-/// How long a copy of a listener's state is good, in milliseconds.
+/// How long a copy of a listener's state is good, in milliseconds, where there are several servers. The only one keeps listeners in memory.
 pub const LISTENER_CACHED_MS: u64 = 30_000;
 /// One break in so many is surveyed for the supply that pacing sees.
 const SAMPLE_ONE_IN: u64 = 4;
@@ -69,6 +70,8 @@ pub struct ServerNode {
     /// The process, while it is up.
     pub process: Option<Process>,
     index: u32,
+    /// What it hears of the ads that it reserves: the only server hears everything.
+    hearing: Hearing,
     /// What its journal takes for the time.
     journal_wall: Arc<AtomicI64>,
     /// Leases of the process before, for a sabotage.
@@ -84,9 +87,16 @@ pub struct Process {
     checkpoint: CheckpointFile,
     shipper: Shipper,
     spending: Arc<Spending>,
-    decision: DecisionRole,
+    pub(super) decision: DecisionRole,
+    hearing: Hearing,
     beacon: BeaconRole,
-    listeners: BTreeMap<ListenerKey, (ListenerState, u64)>,
+    pub(super) listeners: BTreeMap<ListenerKey, (ListenerState, u64)>,
+    /// Breaks that wait for their reservations: their listeners' turns.
+    pub(super) reserving: BTreeMap<ListenerKey, Reserving>,
+    /// Requests that wait for their listeners' turns.
+    pub(super) waiting: BTreeMap<ListenerKey, VecDeque<Waiting>>,
+    /// Places given out in those lines.
+    pub(super) tickets: u64,
     desk: LeaseDesk,
     /// Leases that were installed, for a sabotage.
     leases: BTreeMap<LineItemId, OfferedLease>,
@@ -95,24 +105,14 @@ pub struct Process {
     /// On its way out: it answers nothing any more.
     is_draining: bool,
     eligible: BTreeMap<LineItemId, u64>,
-    scratch: Scratch,
-    decisions: u64,
-}
-
-/// What an answer was made of, besides the answer.
-pub struct AnswerMade {
-    /// The bytes for the player: the tokens, one a line.
-    pub bytes: Vec<u8>,
-    /// The new answer; none for a repeat.
-    pub answered: Option<Box<Answered>>,
-    /// What to write to the listeners' store.
-    pub write: Option<ListenerWrite>,
+    pub(super) scratch: Scratch,
+    pub(super) decisions: u64,
 }
 
 impl ServerNode {
-    /// A server that has never been up.
+    /// A server that has never been up, one of so many.
     #[must_use]
-    pub fn new(index: u32) -> Self {
+    pub fn new(index: u32, servers: usize) -> Self {
         Self {
             server_id: ServerId::from_u128(0x7000 + u128::from(index)),
             clock: MachineClock::new(0),
@@ -123,6 +123,7 @@ impl ServerNode {
             passed_over: Vec::new(),
             process: None,
             index,
+            hearing: if servers == 1 { Hearing::Everything } else { Hearing::Some },
             journal_wall: Arc::new(AtomicI64::new(0)),
             leases_before: Vec::new(),
         }
@@ -177,7 +178,9 @@ impl ServerNode {
             journal,
             shipper: Shipper::resume(settings, checkpoint.checkpoint(), now.monotonic),
             checkpoint,
-            decision: DecisionRole::new(Arc::clone(&spending), keys.clone(), self.server_id, boot_id),
+            decision: DecisionRole::new(Arc::clone(&spending), keys.clone(), self.server_id, boot_id)
+                .hearing(self.hearing),
+            hearing: self.hearing,
             spending,
             beacon: BeaconRole::new(
                 keys.clone(),
@@ -187,6 +190,9 @@ impl ServerNode {
                 ActivityRules::new(traffic::LIMITS),
             ),
             listeners: BTreeMap::new(),
+            reserving: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            tickets: 0,
             desk: LeaseDesk::new(self.server_id, boot_id),
             leases: BTreeMap::new(),
             standing: None,
@@ -361,7 +367,16 @@ impl Process {
     /// The listener's state as this process has it, if its copy is still good.
     #[must_use]
     pub fn cached(&self, key: ListenerKey, at: u64) -> Option<ListenerState> {
-        self.listeners.get(&key).filter(|(_, since)| at - since < LISTENER_CACHED_MS).map(|(state, _)| state.clone())
+        // Whose break is being answered stays in memory until it is.
+        let is_kept = self.hearing == Hearing::Everything || self.reserving.contains_key(&key);
+        let copy = self.listeners.get(&key).filter(|(_, since)| is_kept || at - since < LISTENER_CACHED_MS);
+        copy.map(|(state, _)| state.clone())
+    }
+
+    /// What it hears of the ads that it reserves.
+    #[must_use]
+    pub const fn hearing(&self) -> Hearing {
+        self.hearing
     }
 
     /// Keeps a copy of what was read.
@@ -369,54 +384,7 @@ impl Process {
         self.listeners.insert(key, (state, at));
     }
 
-    /// Answers a break for a listener whose state is given; `None` when it could not be had. A robot is given no paid ads, and is no supply.
-    pub fn answer(
-        &mut self,
-        request: &AdBreakRequest,
-        known: Option<ListenerState>,
-        (snapshot, now, paid): (&Snapshot, Now, bool),
-        sabotage: Sabotage,
-    ) -> AnswerMade {
-        self.decisions += 1;
-        let degradation = if known.is_some() { Degradation::None } else { Degradation::ListenerUnknown };
-        let decision_id = DecisionId::from_u128((self.boot_id.as_u128() << 64) | u128::from(self.decisions));
-        let is_known = known.is_some();
-        let before = known.unwrap_or_else(|| ListenerState::new(Pseudonym(decision_id.to_bytes())));
-        let mut after = before.clone();
-        if sabotage == Sabotage::RepeatDrawsAgain {
-            after.open_breaks.retain(|open| open.request_id != request.request_id);
-        }
-        if paid {
-            self.sample(request, &before, snapshot, now);
-        }
-        let moment = Moment {
-            snapshot,
-            now,
-            decision_id,
-            trace_id: None,
-            explain: Explain::No,
-            degradation,
-            paid,
-            limited: None,
-            asked_from: None,
-        };
-        let effects = self.decision.step(request, &mut after, moment, &mut self.scratch, &|answered| {
-            answered.ads.iter().map(|ad| ad.token.as_str()).collect::<Vec<_>>().join("\n").into_bytes()
-        });
-        match effects {
-            Effects::Repeated(bytes) => AnswerMade { bytes, answered: None, write: None },
-            Effects::Reserve(_) => unreachable!("no line item of a run has a strict cap"),
-            Effects::Answered(answered) => {
-                if is_known && let Some((state, _)) = self.listeners.get_mut(&request.listener_key) {
-                    state.clone_from(&after);
-                }
-                let write = is_known.then(|| ListenerWrite::between(&before, &after));
-                AnswerMade { bytes: answered.answer.clone(), answered: Some(answered), write }
-            }
-        }
-    }
-
-    fn sample(&mut self, request: &AdBreakRequest, state: &ListenerState, snapshot: &Snapshot, now: Now) {
+    pub(super) fn sample(&mut self, request: &AdBreakRequest, state: &ListenerState, snapshot: &Snapshot, now: Now) {
         if !self.decisions.is_multiple_of(SAMPLE_ONE_IN) {
             return;
         }

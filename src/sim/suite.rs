@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::board::StrictCounts;
 use super::faults::{FAULT_KINDS, FaultKind, Mix};
 use super::invariants::Violation;
 use super::sabotage::Sabotage;
@@ -36,6 +37,8 @@ pub struct Run {
     pub paid: u64,
     /// Line items whose heard ads cost more than their budget.
     pub beyond: Vec<Beyond>,
+    /// What became of conditional writes for strict caps.
+    pub strict: StrictCounts,
 }
 
 /// What was heard of one line item beyond its budget.
@@ -83,6 +86,7 @@ fn run_aloud(seed: u64, mix: Mix, shape: Shape, sabotage: Sabotage, echo: Option
             .map(|(_, _, balance)| balance.settled_count)
             .sum(),
         beyond: beyond(&world),
+        strict: world.board.strict,
         violation: world.violation,
     }
 }
@@ -153,7 +157,7 @@ pub struct Check {
 }
 
 /// What a suite found.
-#[derive(Clone, PartialEq, Default, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     /// Seeds that failed.
     pub failed: Vec<FailedSeed>,
@@ -165,10 +169,12 @@ pub struct Report {
     pub paid: (u64, u64),
     /// What was heard beyond a budget out of bounds, and in which seed.
     pub beyond: Vec<(u64, Beyond)>,
+    /// What became of conditional writes for strict caps, in runs with faults.
+    pub strict: StrictCounts,
 }
 
 /// The invariants that the suite checks, and what they say.
-pub const CHECKED: [(&str, &str); 14] = [
+pub const CHECKED: [(&str, &str); 15] = [
     ("INV-1", "each acknowledged beacon has an outcome"),
     ("INV-3", "an impression is charged at most once, and only for what happened; a fee once"),
     ("INV-4", "settled and open within the budget at every level and step"),
@@ -178,12 +184,20 @@ pub const CHECKED: [(&str, &str); 14] = [
     ("INV-12", "caps: soft within cap and one a hand-over"),
     ("INV-14", "audit equal: log, balances, leases, totals"),
     ("INV-16", "a repeated request gets the same answer"),
+    ("INV-31", "strict caps never exceeded"),
     ("INV-33", "invalid traffic is what counting says, and never a listener"),
     ("INV-37", "recovered a minute after the last fault; in the end nothing open"),
     ("INV-38", "acknowledged in time means charged"),
     ("INV-42", "each charge taken back once; every entry sums to zero"),
     ("no panic", "no assert of the code under test fails"),
 ];
+
+impl Default for Report {
+    fn default() -> Self {
+        let (paid, beyond, strict) = ((0, 0), Vec::new(), StrictCounts::default());
+        Self { failed: Vec::new(), seeds: 0, covered: [0; FAULT_KINDS], paid, beyond, strict }
+    }
+}
 
 impl Report {
     /// Runs the seeds. `progress` is told after each.
@@ -215,6 +229,7 @@ impl Report {
         self.paid.1 += twin.paid;
         let out_of_bounds = run_.beyond.into_iter().filter(|beyond| !beyond.is_within_bounds());
         self.beyond.extend(out_of_bounds.map(|beyond| (seed, beyond)));
+        self.strict.add(run_.strict);
     }
 
     /// The table's lines.
@@ -246,6 +261,16 @@ impl Report {
             unit: "basis points, at least",
             pass: self.seeds < SEEDS_MIN || self.paid.1 == 0 || delivery >= DELIVERY_BASIS_POINTS_MIN,
         });
+        for (name, value) in [
+            ("conditional writes for strict caps that were accepted", self.strict.accepted),
+            ("conditional writes for strict caps that conflicted", self.strict.conflicts),
+            ("conditional writes for strict caps of which nobody knows", self.strict.unsure),
+            ("ads under strict caps that were heard", self.strict.heard),
+        ] {
+            // Of few seeds nothing can be asked.
+            let pass = self.seeds < 100 || value > 0;
+            checks.push(Check { name: name.to_owned(), value, bound: 1, unit: "at least", pass });
+        }
         for (kind, covered) in FaultKind::ALL.into_iter().zip(self.covered) {
             let share = covered * 10_000 / self.seeds.max(1);
             checks.push(Check {

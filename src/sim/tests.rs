@@ -1,5 +1,6 @@
 //! The suite, bounded: some seeds without a bug, and each bug.
 
+use super::board::StrictCounts;
 use super::faults::Mix;
 use super::sabotage::Sabotage;
 use super::suite::{Options, Report, run};
@@ -45,4 +46,17 @@ fn each_bug_is_caught() {
     for sabotage in Sabotage::ALL {
         is_caught(sabotage);
     }
+}
+
+// INV-31.
+#[test]
+fn ads_under_strict_caps_are_heard_and_their_writes_conflict() {
+    let mut sum = StrictCounts::default();
+    for seed in 1..=10 {
+        let run = run(seed, Mix::none(), Shape::default(), Sabotage::None);
+        assert_eq!(run.violation, None, "seed {seed}");
+        sum.add(run.strict);
+    }
+    println!("{sum:?}");
+    assert!(sum.heard > 100 && sum.conflicts > 0, "{sum:?}");
 }

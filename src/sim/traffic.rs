@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::impressions::invalid::{ActivityLimits, AddressRanges, BURST_MS, HOUR_MS, Sender, SenderRules};
-use crate::model::{BeaconEvent, ImpressionId, InvalidTraffic, WallMs};
+use crate::model::{BeaconEvent, ImpressionId, InvalidTraffic, ListenerKey, WallMs};
 use crate::tokens::Claims;
 use crate::workload::Draws;
 
-/// Most impressions within ten minutes and, of an address, within an hour. A listener asks at most 27 times in a run for at most three ads.
-const BURST_MAX: usize = 85;
+/// Most impressions of a listener within ten minutes. One device asks at most 27 times in a run for at most three ads, and some have two.
+const BURST_MAX: usize = 165;
+/// Most impressions of an address within an hour: each device has its own.
+const ADDRESS_MAX: usize = 85;
 /// Most impressions of a listener within an hour: some bursts pass this too.
 const HOUR_MAX: usize = 200;
 /// Impressions that each rule remembers: all of a run.
@@ -96,16 +98,22 @@ pub fn lists() -> SenderRules {
 pub const LIMITS: ActivityLimits = ActivityLimits {
     listener_hour: HOUR_MAX,
     listener_burst: BURST_MAX,
-    address_hour: BURST_MAX,
+    address_hour: ADDRESS_MAX,
     remembered: REMEMBERED,
 };
 
 /// Every impression that was let through, for ever.
-#[derive(Clone, Default, Debug)]
-struct LetThrough(BTreeMap<usize, Vec<(WallMs, ImpressionId)>>);
+#[derive(Clone, Debug)]
+struct LetThrough<K>(BTreeMap<K, Vec<(WallMs, ImpressionId)>>);
 
-impl LetThrough {
-    fn admits(&mut self, key: usize, max: usize, window_ms: i64, one: (WallMs, ImpressionId)) -> bool {
+impl<K> Default for LetThrough<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> LetThrough<K> {
+    fn admits(&mut self, key: K, max: usize, window_ms: i64, one: (WallMs, ImpressionId)) -> bool {
         let held = self.0.entry(key).or_default();
         if held.contains(&one) {
             return true;
@@ -125,9 +133,9 @@ impl LetThrough {
 /// What one run of a server was told of so far: its rules know nothing else.
 #[derive(Clone, Default, Debug)]
 pub struct Told {
-    hour: LetThrough,
-    burst: LetThrough,
-    addresses: LetThrough,
+    hour: LetThrough<ListenerKey>,
+    burst: LetThrough<ListenerKey>,
+    addresses: LetThrough<usize>,
 }
 
 impl Told {
@@ -142,12 +150,12 @@ impl Told {
         let one = (claims.decided_at, claims.impression_id);
         // All of a farm have the address of one that is no player.
         let address = if who == Who::Farm { usize::MAX } else { player };
-        if !self.hour.admits(player, HOUR_MAX, HOUR_MS, one) {
+        if !self.hour.admits(claims.listener_key, HOUR_MAX, HOUR_MS, one) {
             Some(InvalidTraffic::ImpossibleActivity)
-        } else if !self.burst.admits(player, BURST_MAX, BURST_MS, one) {
+        } else if !self.burst.admits(claims.listener_key, BURST_MAX, BURST_MS, one) {
             Some(InvalidTraffic::ListenerRate)
         } else {
-            (!self.addresses.admits(address, BURST_MAX, HOUR_MS, one)).then_some(InvalidTraffic::AddressRate)
+            (!self.addresses.admits(address, ADDRESS_MAX, HOUR_MS, one)).then_some(InvalidTraffic::AddressRate)
         }
     }
 }

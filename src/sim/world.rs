@@ -18,8 +18,9 @@ use super::sabotage::Sabotage;
 use super::server_node::ServerNode;
 use super::trace::Trace;
 use super::traffic::Who;
+use crate::caps::strict::{Outcome, Reservation};
 use crate::catalog::{CatalogWriter, Entity, Snapshot};
-use crate::model::{AdvertiserId, BootId, Status};
+use crate::model::{AdvertiserId, BootId, ListenerKey, Status, StrictVersion};
 use crate::roles::accounting::{Input, MessageBody};
 use crate::tokens::{TokenKey, TokenKeys};
 use crate::workload::Draws;
@@ -80,6 +81,9 @@ pub(super) enum Event {
     PlayerAsks { player: usize },
     AskAgain { player: usize, number: u32, attempt: u32 },
     RequestArrives { player: usize, number: u32, server: usize },
+    TurnMissed { server: usize, boot_id: BootId, key: ListenerKey, ticket: u64 },
+    StrictWriteArrives(StrictWrite),
+    StrictAnswered { server: usize, boot_id: BootId, key: ListenerKey, version: StrictVersion, outcome: Outcome },
     AnswerArrives { player: usize, number: u32, bytes: Vec<u8> },
     BeaconLeaves { job: usize },
     BeaconArrives { job: usize, server: usize },
@@ -117,6 +121,18 @@ pub(super) struct Part {
     pub(super) partition: u32,
     pub(super) parcels: Vec<Parcel>,
     /// Whether the log answers this copy.
+    pub(super) is_answered: bool,
+}
+
+/// A conditional write on its way to the store.
+#[derive(Clone, Debug)]
+pub(super) struct StrictWrite {
+    pub(super) server: usize,
+    pub(super) boot_id: BootId,
+    pub(super) key: ListenerKey,
+    pub(super) version: StrictVersion,
+    pub(super) reservation: Reservation,
+    /// Whether the store answers this copy.
     pub(super) is_answered: bool,
 }
 
@@ -167,7 +183,7 @@ impl World {
         let mut writer = CatalogWriter::new();
         let snapshot = writer.apply(1, catalogue.entities.clone());
         let servers = usize::try_from(draws.between(1, SERVERS_MAX)).expect("a few");
-        let players = Who::of_seed(seed, shape.players).into_iter().enumerate();
+        let who = Who::of_seed(seed, shape.players);
         let mut world = Self {
             shape,
             sabotage,
@@ -187,11 +203,11 @@ impl World {
             stalled_until: [0; PARTITIONS as usize],
             ledger: LedgerModel::default(),
             listeners: ListenerModel::default(),
-            servers: (0..u32::try_from(servers).expect("a few")).map(ServerNode::new).collect(),
+            servers: (0..u32::try_from(servers).expect("a few")).map(|index| ServerNode::new(index, servers)).collect(),
             parts: BTreeMap::new(),
             owners: BTreeMap::new(),
             told_until: vec![0; servers],
-            players: players.map(|(index, who)| Player::new(seed, index, servers, who)).collect(),
+            players: (0..shape.players).map(|index| Player::new(seed, index, servers, &who)).collect(),
             jobs: Vec::new(),
             batches: Vec::new(),
             operator: Draws::new(seed, STREAM_OPERATOR),
@@ -242,6 +258,11 @@ impl World {
             Event::PlayerAsks { player } => self.player_asks(player),
             Event::AskAgain { player, number, attempt } => self.ask_again(player, number, attempt),
             Event::RequestArrives { player, number, server } => self.request_arrives(player, number, server),
+            Event::TurnMissed { server, boot_id, key, ticket } => self.turn_missed(server, boot_id, key, ticket),
+            Event::StrictWriteArrives(write) => self.strict_write_arrives(&write),
+            Event::StrictAnswered { server, boot_id, key, version, outcome } => {
+                self.strict_answered((server, boot_id), key, version, outcome);
+            }
             Event::AnswerArrives { player, number, bytes } => self.answer_arrives(player, number, &bytes),
             Event::BeaconLeaves { job } => self.beacon_leaves(job),
             Event::BeaconArrives { job, server } => self.beacon_arrives(job, server),
