@@ -11,6 +11,9 @@
 //! consumers dedupe by id. Shipments in flight together may arrive in any order: no record's meaning depends on another's place, except
 //! through accounting, which is indifferent to order (INV-14).
 //!
+//! So whoever says that all which came before a moment is in the log says it of what is behind the kept checkpoint: what lies between may come
+//! again much later, after consumers forgot by that word what they had seen.
+//!
 //! Left to others: reading the range of a shipment and producing it (whoever drives this), where the checkpoint is kept
 //! ([`CheckpointFile`]), removing segments before the *kept* checkpoint.
 

@@ -28,6 +28,11 @@ impl World {
         }
         let (at, snapshot) = (self.at, std::sync::Arc::clone(&self.snapshot));
         if let Err(CantStart(why)) = self.servers[server].start(at, &self.keys, &snapshot, self.sabotage) {
+            // What died under it begins anew, too: somebody comes with another disk or plugs this one in again.
+            self.servers[server].kill();
+            if let Some(seed) = self.servers[server].dies_with_power.take() {
+                self.servers[server].lose_power(seed);
+            }
             self.note(None, format_args!("server {server} can't start: {why}"));
             self.after(2_000, Event::ServerStarts { server });
             return;
@@ -205,18 +210,20 @@ impl World {
             self.says(server, ServerNews::Complete { until: now.wall, shipped_end: 0 });
             return;
         }
-        let Some(process) = self.servers[server].process.as_ref() else { return };
+        let is_ready = self.servers[server].clock.is_ready(self.at);
+        let Some(process) = self.servers[server].process.as_mut() else { return };
         // Whoever knows that its clock is wrong does not speak of times.
-        if !process.is_shipped() || !self.servers[server].clock.is_ready(self.at) {
-            return;
-        }
-        // On its way out it answers who is being answered.
-        if process.is_draining() && process.is_reserving() {
+        if !is_ready {
             return;
         }
         if !process.is_draining() {
-            let until = now.wall.plus_ms(-SETTLE_MARGIN_MS);
-            self.says(server, ServerNews::Complete { until, shipped_end });
+            if let Some(until) = process.complete_until(now.wall.plus_ms(-SETTLE_MARGIN_MS)) {
+                self.says(server, ServerNews::Complete { until, shipped_end });
+            }
+            return;
+        }
+        // On its way out it answers who is being answered.
+        if !process.is_shipped() || process.is_reserving() {
             return;
         }
         self.says(server, ServerNews::Closed { until: now.wall, shipped_end });

@@ -86,6 +86,8 @@ pub struct Process {
     reader: JournalReader,
     checkpoint: CheckpointFile,
     shipper: Shipper,
+    /// Until when all that was received is in the log, and the journal's end then: to be said once the checkpoint is there.
+    next_mark: Option<(WallMs, u64)>,
     spending: Arc<Spending>,
     pub(super) decision: DecisionRole,
     hearing: Hearing,
@@ -178,6 +180,7 @@ impl ServerNode {
             journal,
             shipper: Shipper::resume(settings, checkpoint.checkpoint(), now.monotonic),
             checkpoint,
+            next_mark: None,
             decision: DecisionRole::new(Arc::clone(&spending), keys.clone(), self.server_id, boot_id)
                 .hearing(self.hearing),
             hearing: self.hearing,
@@ -327,6 +330,16 @@ impl Process {
     #[must_use]
     pub fn is_shipped(&self) -> bool {
         self.shipper.shipped() == self.journal.durable_end()
+    }
+
+    /// Until when all that was received is in the log and will not be sent again, if that is now known of another moment: what the kept
+    /// checkpoint has behind it. Between it and what is shipped, a crash sends everything again, however much later.
+    pub fn complete_until(&mut self, until: WallMs) -> Option<WallMs> {
+        if self.next_mark.is_none() && self.is_shipped() {
+            self.next_mark = Some((until, self.journal.durable_end()));
+        }
+        let (until, _) = self.next_mark.take_if(|(_, end)| *end <= self.checkpoint.checkpoint())?;
+        Some(until)
     }
 
     /// Records that the log does not have yet, as far as this process knows.
