@@ -54,7 +54,7 @@ pub enum Made {
     /// Its answer.
     Answer(Box<AnswerMade>),
     /// No answer yet.
-    Reserve(ReserveMade),
+    Reserve(Box<ReserveMade>),
 }
 
 /// What an answer was made of, besides the answer.
@@ -182,7 +182,7 @@ impl Process {
                 let reservation = pending.reservation.clone();
                 let version = reservation.row.version.expect("a row that is to be written has a version");
                 self.reserving.insert(key, Reserving { asked, decision_id, pending });
-                Made::Reserve(ReserveMade { player, decided_at, reservation, version, write })
+                Made::Reserve(Box::new(ReserveMade { player, decided_at, reservation, version, write }))
             }
         }
     }

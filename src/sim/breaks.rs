@@ -72,7 +72,7 @@ impl World {
     fn goes_on(&mut self, server: usize, made: Made) {
         match made {
             Made::Answer(made) => self.answers(server, *made),
-            Made::Reserve(made) => self.reserves(server, made),
+            Made::Reserve(made) => self.reserves(server, *made),
         }
     }
 

@@ -162,7 +162,7 @@ fn behind_an_unreadable_first_header_the_records_say_where_it_begins() {
         for start in 0..2_u64 {
             let journal = open_inline(&disk);
             let [damage] = journal.recovery().damage.as_slice() else { panic!("{:?}", journal.recovery()) };
-            assert_eq!((damage.defect.clone(), damage.offset), (Defect::HeaderChecksum, 0));
+            assert_eq!((damage.defect, damage.offset), (Defect::HeaderChecksum, 0));
             assert!(damage.file.starts_with(&path_text(&paths[0])), "{damage}");
             assert_eq!(journal.durable_end(), kept as u64 + start);
             let (records, _) = read_past_damage(&journal);
