@@ -342,10 +342,16 @@ impl Process {
         Some(until)
     }
 
-    /// Records that the log does not have yet, as far as this process knows.
+    /// Sequence number after the last durable record.
     #[must_use]
-    pub fn unshipped(&self) -> u64 {
-        self.journal.durable_end().saturating_sub(self.shipper.shipped())
+    pub fn durable_end(&self) -> u64 {
+        self.journal.durable_end()
+    }
+
+    /// All before this sequence number is in the log, as far as this process knows.
+    #[must_use]
+    pub const fn shipped_end(&self) -> u64 {
+        self.shipper.shipped()
     }
 
     /// The money records of a shipment. Damaged ones are passed over and named: what is lost can't be billed, what comes after can.

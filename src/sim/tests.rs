@@ -31,7 +31,7 @@ fn nothing_fails_in_the_first_seeds() {
 /// The first of so many seeds in which the bug is caught.
 #[track_caller]
 fn is_caught(sabotage: Sabotage) {
-    for seed in 1..=40 {
+    for seed in 1..=100 {
         let run = run(seed, Mix::of_seed(seed), Shape::default(), sabotage);
         if let Some(violation) = run.violation {
             println!("{}: seed {seed}, {}: {}", sabotage.name(), violation.invariant, violation.what);

@@ -11,12 +11,12 @@ use crate::model::{BeaconEvent, ImpressionId, InvalidTraffic, ListenerKey, WallM
 use crate::tokens::Claims;
 use crate::workload::Draws;
 
-/// Most impressions of a listener within ten minutes. One device asks at most 27 times in a run for at most three ads, and some have two.
-const BURST_MAX: usize = 165;
-/// Most impressions of an address within an hour: each device has its own.
-const ADDRESS_MAX: usize = 85;
+/// Most impressions of a listener within ten minutes. One device asks at most 28 times in them for at most three ads, and some have two.
+const BURST_MAX: usize = 170;
+/// Most impressions of an address within an hour: each device has its own, and asks at most 34 times in a run.
+const ADDRESS_MAX: usize = 105;
 /// Most impressions of a listener within an hour: some bursts pass this too.
-const HOUR_MAX: usize = 200;
+const HOUR_MAX: usize = 210;
 /// Impressions that each rule remembers: all of a run.
 const REMEMBERED: usize = 1 << 20;
 /// Stream of draws for who the players are.

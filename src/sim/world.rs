@@ -8,7 +8,7 @@ use super::accounting_node::Owner;
 use super::board::Board;
 use super::catalogue::Catalogue;
 use super::faults::{FaultKind, Faults, Mix};
-use super::invariants::{Ceilings, Violation};
+use super::invariants::{Ceilings, There, UNDER_WAY_MS, Violation};
 use super::ledger_model::LedgerModel;
 use super::listener_model::ListenerModel;
 use super::log_model::{LogModel, PARTITIONS, Parcel};
@@ -56,10 +56,11 @@ impl Shape {
         self.faults_until_ms + 60_000
     }
 
-    /// Players ask for breaks until then.
+    /// Players ask for breaks until then: for longer than the leases of a server that died with the last fault are held, so that what they held
+    /// is delivered after all.
     #[must_use]
     pub const fn asking_until_ms(&self) -> u64 {
-        self.recovered_ms() + 40_000
+        self.recovered_ms() + 180_000
     }
 
     /// Line items are paused then, so that no further lease is granted.
@@ -108,6 +109,7 @@ pub(super) enum Event {
     DiskFreed { server: usize },
     ClockRight { server: usize },
     FaultsStop,
+    RecoverySoonDue,
     RecoveryDue,
     LineItemsPause,
 }
@@ -171,6 +173,7 @@ pub struct World {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) board: Board,
     pub(super) ceilings: Ceilings,
+    pub(super) there: There,
     pub(super) violation: Option<Violation>,
 }
 
@@ -213,6 +216,7 @@ impl World {
             operator: Draws::new(seed, STREAM_OPERATOR),
             verdicts: Vec::new(),
             board: Board::default(),
+            there: There::default(),
             violation: None,
         };
         world.begin();
@@ -233,6 +237,7 @@ impl World {
             self.next_fault(kind);
         }
         self.schedule(self.shape.faults_until_ms, Event::FaultsStop);
+        self.schedule(self.shape.recovered_ms() - UNDER_WAY_MS, Event::RecoverySoonDue);
         self.schedule(self.shape.recovered_ms(), Event::RecoveryDue);
         self.schedule(self.shape.paused_ms(), Event::LineItemsPause);
     }
@@ -289,6 +294,7 @@ impl World {
             Event::DiskFreed { server } => self.servers[server].disk.set_capacity(None),
             Event::ClockRight { server } => self.servers[server].clock = self.servers[server].clock.right(),
             Event::FaultsStop => self.faults_stop(),
+            Event::RecoverySoonDue => self.notes_what_is_there(),
             Event::RecoveryDue => self.check_recovery(),
             Event::LineItemsPause => self.line_items_pause(),
         }
