@@ -23,7 +23,7 @@ flips: check-tools ## Changed bytes in a data directory: each found by the audit
 	SEGUE_FLIPS=$(if $(FLIPS),$(FLIPS),10000) SEGUE_FLIPS_SEED=$(if $(SEED),$(SEED),1) \
 	cargo test --quiet --lib -- --nocapture cli::audit::flips
 
-test: check-tools ## All tests, and a table of what was skipped
+test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table of what was skipped [ENGINES=none: without]
 	@scripts/test.sh
 
 bench: check-tools ## A short run of the benches: index, decide, pod, token, journal, accounting

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Sees to the tools that a build needs: installs what rustup can, and says exactly what to install for the rest.
+# Sees to the tools that a build needs: installs what rustup can, and says exactly what to install for the rest. `check-tools.sh engines` also sees
+# to what Kafka and Cassandra for tests need; in CI, as root on a Debian, it installs that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/engines/lib.sh
 
 missing() {
     printf 'Segue needs %s.\n  %s\n' "$1" "$2" >&2
@@ -30,4 +32,12 @@ else
     oldest=$(printf '%s\n%s\n' "$channel" "$have" | sort -V | head -n 1)
     [ "$oldest" = "$channel" ] || missing "Rust $channel or newer; this is $have" \
         "On Debian: apt-get install -y rustup && rustup toolchain install $channel"
+fi
+
+if [ "${1:-}" = engines ] && [ -n "$(engines_missing)" ]; then
+    if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing Java and Maven, for Kafka and Cassandra in tests" >&2
+        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends openjdk-17-jre-headless maven
+    fi
+    [ -z "$(engines_missing)" ] || { engines_missing >&2 && exit 1; }
 fi

@@ -1,16 +1,31 @@
 #!/usr/bin/env bash
-# Runs all tests and ends with a table of what was skipped and why. Arguments go to cargo test.
+# Runs all tests beside a real Kafka and a real Cassandra, and ends with a table of what was skipped and why. Arguments go to cargo test.
+# ENGINES=none leaves the engines out; the tests that need them are skipped then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/engines/lib.sh
 
 own_log=""
 if [ -z "${SEGUE_SKIP_LOG:-}" ]; then
     own_log=$(mktemp)
     export SEGUE_SKIP_LOG=$own_log
 fi
-trap '[ -z "$own_log" ] || rm -f "$own_log"' EXIT
+trap 'engines_stop; [ -z "$own_log" ] || rm -f "$own_log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 status=0
+missing=$(engines_missing)
+if [ "${ENGINES:-}" = none ]; then
+    echo "without Kafka and Cassandra, as asked"
+elif [ -n "$missing" ]; then
+    printf '%s\n' "$missing" >&2
+else
+    # They are fetched and start while the tests are built.
+    engines_start
+    cargo test --no-run "$@" || exit
+    engines_await || status=1
+fi
 cargo test --no-fail-fast "$@" || status=$?
 
 # A test that can't run here writes `SKIPPED name: reason` to the log and passes.

@@ -37,6 +37,16 @@ pub(crate) fn skip(name: &str, reason: &str) {
     }
 }
 
+/// Where an engine listens that `scripts/test.sh` has started beside the tests, from the variable that says so; none, and the test counted as skipped,
+/// when nobody has started it. An empty variable is an absent one.
+pub(crate) fn engine(variable: &str, test: &str) -> Option<String> {
+    let found = std::env::var(variable).ok().filter(|address| !address.is_empty());
+    if found.is_none() {
+        skip(test, &format!("{variable} is not set: no engine runs beside the tests"));
+    }
+    found
+}
+
 /// Waits until a condition holds; panics with `what` when it never does.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let looks = PATIENCE.as_millis() / LOOK_EVERY.as_millis();

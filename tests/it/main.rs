@@ -4,6 +4,7 @@ mod bad_input;
 mod beacons;
 mod canaries;
 mod command_line;
+mod engines;
 mod first_ad;
 mod harness;
 mod invalid_traffic;
