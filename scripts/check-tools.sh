@@ -12,6 +12,13 @@ missing() {
 
 # Some dependencies compile a little C or assembly, and Rust links through it.
 command -v cc >/dev/null || missing "a C compiler and linker" "On Debian: apt-get install -y gcc libc6-dev"
+# The Kafka client is built from its C source, with the system's OpenSSL for encryption and logins.
+command -v make >/dev/null || missing "make" "On Debian: apt-get install -y make"
+for header in /usr/include /usr/local/include "${OPENSSL_INCLUDE_DIR:-}" "${OPENSSL_DIR:-}/include"; do
+    [ ! -f "$header/openssl/ssl.h" ] || openssl=$header
+done
+[ -n "${openssl:-}" ] || pkg-config --exists openssl 2>/dev/null ||
+    missing "the headers of OpenSSL" "On Debian: apt-get install -y libssl-dev pkg-config"
 command -v cargo >/dev/null || missing "a Rust toolchain" \
     "On Debian: apt-get install -y rustup && rustup default stable"
 

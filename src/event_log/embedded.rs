@@ -3,6 +3,8 @@
 //!
 //! One journal holds all its topics and partitions; an offset is the journal's sequence number; a partition is a filtered read.
 
+mod shared;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use crate::journal::{
     ReadLimit, SharedDisk,
 };
 use crate::model::WallMs;
+use shared::Claims;
+pub use shared::{EmbeddedOwner, EmbeddedReader};
 
 /// One read looks at no more than so many bytes of the journal, so that a read that matches nothing returns soon.
 const SCAN_BYTES_MAX: usize = 16 << 20;
@@ -139,6 +143,10 @@ pub struct EmbeddedLog {
     log: Half,
     /// Shared with the acknowledgements of offers, which count what the journal refuses.
     shed_records: Arc<AtomicU64>,
+    disk: SharedDisk,
+    /// Where the journals lie.
+    dir: PathBuf,
+    claims: Claims,
 }
 
 impl EmbeddedLog {
@@ -164,6 +172,9 @@ impl EmbeddedLog {
             money: open("money", money_dir(&config.data_dir), &config.money)?,
             log: open("log", log_dir(&config.data_dir), &config.log)?,
             shed_records: Arc::new(AtomicU64::new(0)),
+            disk: SharedDisk::clone(disk),
+            dir,
+            claims: Claims::default(),
         })
     }
 

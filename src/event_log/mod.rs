@@ -11,8 +11,10 @@
 //! acknowledged, because the process died in between. So ids of events are derived, and consumers dedupe by id.
 
 mod embedded;
+pub mod kafka;
 mod orphan;
 mod record;
+mod shared;
 mod shipper;
 #[cfg(test)]
 mod tests;
@@ -22,10 +24,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::{
-    EmbeddedLog, EmbeddedLogConfig, EventLogHealth, OpenError, log_dir, money_dir, recorded_partitions,
+    EmbeddedLog, EmbeddedLogConfig, EmbeddedOwner, EmbeddedReader, EventLogHealth, OpenError, log_dir, money_dir,
+    recorded_partitions,
 };
 pub use orphan::{Orphan, OrphanError, OrphanSurvey, Shipped, shipped_dir, shipped_file};
 pub use record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, Record, RecordError, StoredRecord};
+pub use shared::{
+    Acknowledge, COMMIT_RECORDS_MAX, GROUP_NAME_BYTES_MAX, LogError, LogOwner, LogReader, PartitionGroup, Position,
+    SharedLog,
+};
 pub use shipper::{CheckpointError, CheckpointFile, Shipment, Shipper, ShipperEffects, ShipperInput, ShipperSettings};
 pub use topic::{PartitionCountError, PartitionCounts, Topic, UnknownTopic, partition};
 

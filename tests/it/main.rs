@@ -5,6 +5,7 @@ mod beacons;
 mod canaries;
 mod command_line;
 mod engines;
+mod event_log;
 mod first_ad;
 mod harness;
 mod invalid_traffic;

@@ -1,0 +1,232 @@
+//! The event log in Apache Kafka: a [`SharedLog`] for many servers.
+//!
+//! * **Hand over**: one idempotent producer a log, `acks=all`, no end of retrying. Kafka keeps the order within a partition whatever is sent again, and
+//!   writes each record once as long as this producer lives; after a crash records come twice, and consumers dedupe by id.
+//! * **Read**: committed records only.
+//! * **Claim**: a transactional producer a partition group, whose `transactional.id` is the group's. Claiming raises its epoch, and the broker refuses
+//!   what an older epoch sends. How far a group has consumed is its consumer group's offset, sent in the same transaction as what it made.
+//!
+//! The partition is computed here ([`PartitionCounts::partition`]), never by the client library: a key's place is the same in every implementation.
+//!
+//! Left to others: who claims which group. The topics are made by `segue topics apply` ([`topics`]); none is made by writing to it.
+
+mod connection;
+mod owner;
+mod reader;
+pub mod topics;
+mod trouble;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext, Message as _};
+
+use super::record::{KEY_BYTES_MAX, NewRecord};
+use super::shared::{Acknowledge, LogError, PartitionGroup, Position, SharedLog, check_group, check_partitions};
+use super::topic::{PartitionCounts, Topic};
+use crate::model::WallMs;
+pub use connection::{Compression, Connection, Login, Mechanism, Password, Security};
+use connection::{Context, Watch};
+pub use owner::KafkaOwner;
+pub use reader::KafkaReader;
+pub use trouble::Trouble;
+
+/// Most records that wait to be sent or acknowledged; beyond it [`LogError::Full`]. Ten seconds at 10,000 a second.
+const QUEUE_RECORDS_MAX: usize = 100_000;
+/// Most kibibytes that wait.
+const QUEUE_KIB_MAX: usize = 64 << 10;
+/// How long a record waits for others to travel with, in milliseconds: money waits in the journal anyway.
+const LINGER_MS: u32 = 5;
+/// Largest record as sent, in bytes, before compression; topics are made to take it.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1_000_000;
+/// At the end: how long to wait for what is still on its way. What is not acknowledged by then is sent again by the next start.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Settings of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KafkaLogConfig {
+    /// How the brokers are reached.
+    pub connection: Connection,
+    /// Partitions; the topics must have been made with these.
+    pub partitions: PartitionCounts,
+    /// How records are compressed on their way and at rest.
+    pub compression: Compression,
+}
+
+/// The event log in Kafka. Cheap to clone. The last clone that goes waits some seconds for what is on its way.
+#[derive(Clone)]
+pub struct KafkaLog(Arc<Inner>);
+
+struct Inner {
+    config: KafkaLogConfig,
+    /// Reads the wall clock, for the records' stamps.
+    clock: Box<dyn Fn() -> WallMs + Send + Sync>,
+    watch: Arc<Watch>,
+    producer: ThreadedProducer<Acknowledging>,
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// Connects, and checks that the topics are there, have the configured partitions and enough replicas in sync. `clock` reads the wall clock.
+    ///
+    /// # Errors
+    /// [`Trouble`]: one line that says what to do.
+    pub fn open(config: KafkaLogConfig, clock: impl Fn() -> WallMs + Send + Sync + 'static) -> Result<Self, Trouble> {
+        topics::Admin::connect(&config.connection)?.check(&config.connection, &config.partitions)?;
+        let watch = Arc::new(Watch::default());
+        let mut client = producer_config(&config)?;
+        client.set("message.timeout.ms", "0"); // tried again without end
+        let context = Acknowledging(Context::new(&config.connection, &watch));
+        let producer: ThreadedProducer<Acknowledging> =
+            client.create_with_context(context).map_err(|error| watch.trouble("make a producer", &error))?;
+        Ok(Self(Arc::new(Inner { config, clock: Box::new(clock), watch, producer })))
+    }
+
+    /// Why nothing can be appended any more, if that is so: the producer lost its place in a partition's order. Only a new start helps.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.0.producer.client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"))
+    }
+
+    /// Records handed over and not yet acknowledged.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.0.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    fn topic_name(&self, topic: Topic) -> String {
+        self.0.config.connection.topic_name(topic)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.producer.flush(CLOSE_WAIT) {
+            tracing::warn!(%error, "records were on their way to Kafka at the end; they are sent again at the next start");
+        }
+    }
+}
+
+impl SharedLog for KafkaLog {
+    type Reader = KafkaReader;
+    type Owner = KafkaOwner;
+
+    fn partition_counts(&self) -> &PartitionCounts {
+        &self.0.config.partitions
+    }
+
+    fn hand_over(&self, record: NewRecord, done: Acknowledge) {
+        if record.key.len() > KEY_BYTES_MAX {
+            return done(Err(LogError::KeyTooLong { bytes: record.key.len() }));
+        }
+        let waiting = Box::new(Waiting { done: Mutex::new(Some(done)), watch: Arc::clone(&self.0.watch) });
+        let at = (self.0.clock)();
+        let sent = send(&self.0.producer, (&self.0.config, at), &record, waiting);
+        if let Err((error, waiting)) = sent {
+            waiting.tell(Err(match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => LogError::Full,
+                _ => self.0.watch.trouble("append", &error).into(),
+            }));
+        }
+    }
+
+    fn reader(&self, topic: Topic, from: &[Position]) -> Result<KafkaReader, LogError> {
+        let config = &self.0.config;
+        check_partitions(topic, from.iter().map(|position| position.partition), &config.partitions)?;
+        Ok(KafkaReader::open(&config.connection, topic, from)?)
+    }
+
+    fn claim(&self, group: &PartitionGroup) -> Result<KafkaOwner, LogError> {
+        check_group(group, &self.0.config.partitions)?;
+        KafkaOwner::claim(self, group)
+    }
+}
+
+/// What every producer has in common.
+fn producer_config(config: &KafkaLogConfig) -> Result<ClientConfig, Trouble> {
+    let mut client = config.connection.client_config()?;
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", config.compression.name())
+        .set("linger.ms", LINGER_MS.to_string())
+        .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+        .set("queue.buffering.max.messages", QUEUE_RECORDS_MAX.to_string())
+        .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX.to_string());
+    Ok(client)
+}
+
+/// Hands a record to a producer; gives back what waits for its fate when it did not take it.
+fn send<C: ProducerContext<DeliveryOpaque = Box<W>> + 'static, W: Send + Sync>(
+    producer: &ThreadedProducer<C>,
+    (config, at): (&KafkaLogConfig, WallMs),
+    record: &NewRecord,
+    waiting: Box<W>,
+) -> Result<(), (KafkaError, Box<W>)> {
+    let name = config.connection.topic_name(record.topic);
+    let partition = config.partitions.partition(record.topic, &record.key);
+    let sent = BaseRecord::with_opaque_to(&name, waiting)
+        .partition(i32::try_from(partition).expect("PartitionCounts are bounded"))
+        .key(record.key.as_slice())
+        .payload(record.payload.as_slice())
+        .timestamp(at.0);
+    producer.send(sent).map_err(|(error, refused)| (error, refused.delivery_opaque))
+}
+
+/// A record on its way: whom to tell.
+struct Waiting {
+    /// Taken when it is told. Behind a lock only because the client library may hand it to any thread.
+    done: Mutex<Option<Acknowledge>>,
+    watch: Arc<Watch>,
+}
+
+impl Waiting {
+    fn tell(&self, result: Result<Position, LogError>) {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(done) = done {
+            done(result);
+        }
+    }
+}
+
+/// Tells each record's sender what became of it.
+struct Acknowledging(Context);
+
+impl ClientContext for Acknowledging {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Acknowledging {
+    type DeliveryOpaque = Box<Waiting>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
+        waiting.tell(match result {
+            Ok(message) => {
+                waiting.watch.clear();
+                position(message.partition(), message.offset())
+            }
+            Err((error, _)) => Err(waiting.watch.trouble("append", error).into()),
+        });
+    }
+}
+
+fn position(partition: i32, offset: i64) -> Result<Position, LogError> {
+    match (u32::try_from(partition), u64::try_from(offset)) {
+        (Ok(partition), Ok(offset)) => Ok(Position { partition, offset }),
+        _ => Err(Trouble::Other { doing: "append", reason: "the broker names no offset".to_owned() }.into()),
+    }
+}

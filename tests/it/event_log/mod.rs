@@ -1,0 +1,87 @@
+//! The shared event log: one behaviour suite, run against every implementation. Embedded over a folder; Kafka beside the tests where one runs.
+
+mod behaviour;
+mod kafka;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use segue::event_log::kafka::topics::{Admin, TopicPlan};
+use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
+use segue::event_log::{EmbeddedLog, EmbeddedLogConfig, PartitionCounts, Topic};
+use segue::journal::{Identity, RealDisk, SharedDisk};
+use segue::model::{BootId, ServerId, WallMs};
+use tempfile::TempDir;
+
+use crate::harness::{engine, folder};
+
+/// What every record is stamped with.
+const NOW: WallMs = WallMs(1_700_000_000_000);
+
+/// Few partitions: each costs the broker files.
+fn partitions() -> PartitionCounts {
+    Topic::ALL
+        .into_iter()
+        .filter(|topic| *topic != Topic::Catalog)
+        .fold(PartitionCounts::default(), |counts, topic| counts.with(topic, 2).expect("a possible count"))
+}
+
+/// A log that can be opened anew: what it holds stays.
+trait Opens {
+    type Log: segue::event_log::SharedLog;
+    fn open(&self) -> Self::Log;
+}
+
+struct Embedded(TempDir);
+
+impl Embedded {
+    fn new() -> Self {
+        Self(folder())
+    }
+}
+
+impl Opens for Embedded {
+    type Log = Arc<EmbeddedLog>;
+
+    fn open(&self) -> Arc<EmbeddedLog> {
+        let identity = Identity { server: ServerId::from_u128(1), boot: BootId::from_u128(2) };
+        let config = EmbeddedLogConfig { partitions: partitions(), ..EmbeddedLogConfig::new(self.0.path(), identity) };
+        let disk: SharedDisk = Arc::new(RealDisk);
+        Arc::new(EmbeddedLog::open(&config, &disk, || NOW).expect("opens"))
+    }
+}
+
+/// Topics of its own in the broker beside the tests.
+struct Kafka(Connection);
+
+impl Kafka {
+    /// None, and the test counted as skipped, where no broker runs.
+    fn new(test: &str) -> Option<Self> {
+        let kafka = Self(connection(test)?);
+        let admin = Admin::connect(&kafka.0).expect("the broker answers");
+        let plans = TopicPlan::all(&kafka.0, &partitions());
+        admin.make(&plans.iter().collect::<Vec<_>>()).expect("topics are made");
+        Some(kafka)
+    }
+
+    fn config(&self, compression: Compression) -> KafkaLogConfig {
+        KafkaLogConfig { connection: self.0.clone(), partitions: partitions(), compression }
+    }
+}
+
+impl Opens for Kafka {
+    type Log = KafkaLog;
+
+    fn open(&self) -> KafkaLog {
+        KafkaLog::open(self.config(Compression::Zstd), || NOW).expect("connects")
+    }
+}
+
+/// How to reach the broker beside the tests, with names that no other test uses.
+fn connection(test: &str) -> Option<Connection> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let broker = engine("SEGUE_TEST_KAFKA", test)?;
+    // The broker outlives the process when a developer keeps one running.
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    Some(Connection { topic_prefix: format!("t{process}-{number}."), ..Connection::plain(broker) })
+}
