@@ -13,6 +13,7 @@ mod serve;
 mod servers;
 mod simulate;
 mod stopped;
+mod topics;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     Servers(servers::Args),
     /// Ship the money journal of a dead server into the log of a stopped one.
     Journal(journal::Args),
+    /// The topics in Kafka: make those that are missing, and compare the others with what they should be.
+    Topics(topics::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
@@ -124,6 +127,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Servers(args) => servers::run(args),
         Command::Journal(args) => journal::run(args),
+        Command::Topics(args) => topics::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),

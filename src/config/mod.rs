@@ -3,6 +3,7 @@
 //! Settings come from defaults, a file, the environment and flags, the later over the earlier. `raw` holds them as typed, [`Config`] as
 //! valid values with their units. All that is wrong is told at once, each with its name, the reason and where it came from.
 
+mod kafka;
 mod raw;
 mod settings;
 
@@ -10,6 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::event_log::kafka::Connection;
 use crate::impressions::HeardRule;
 use raw::RawConfig;
 pub use raw::{Problem, Sources};
@@ -32,6 +34,8 @@ pub struct Config {
     pub accounting: AccountingConfig,
     /// Invalid traffic.
     pub invalid_traffic: InvalidTrafficConfig,
+    /// How Kafka is reached, if there is one.
+    pub kafka: Option<Connection>,
     /// Hours after which the key that seals tokens is replaced.
     pub tokens_rotate_hours: u32,
     /// Most time for requests in flight to end at shutdown.
@@ -212,6 +216,7 @@ impl Config {
                     remembered: raw.number_usize("invalid_traffic.remembered_impressions"),
                 },
             },
+            kafka: kafka::read(raw),
             tokens_rotate_hours: raw.number_u32("tokens.rotate_hours"),
             shutdown_drain_ms: raw.number("shutdown.drain_ms"),
             log: LogConfig {

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod kafka;
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
