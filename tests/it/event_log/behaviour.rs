@@ -23,7 +23,7 @@ macro_rules! suite {
         }
         mod kafka {
             $(#[test] fn $case() {
-                let Some(kafka) = super::Kafka::new(concat!("event_log::behaviour::kafka::", stringify!($case))) else { return };
+                let Some(kafka) = super::Kafka::new(concat!(stringify!($case), "_on_kafka")) else { return };
                 super::$case(&kafka);
             })+
         }
