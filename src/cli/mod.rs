@@ -9,6 +9,7 @@ mod demo;
 mod invoice;
 mod journal;
 mod options;
+mod schema;
 mod serve;
 mod servers;
 mod simulate;
@@ -57,6 +58,8 @@ enum Command {
     Journal(journal::Args),
     /// The topics in Kafka: make those that are missing, and compare the others with what they should be.
     Topics(topics::Args),
+    /// The tables in Cassandra or ScyllaDB: bring them to this program's version.
+    Schema(schema::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
@@ -128,6 +131,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Servers(args) => servers::run(args),
         Command::Journal(args) => journal::run(args),
         Command::Topics(args) => topics::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),

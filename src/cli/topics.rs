@@ -142,7 +142,7 @@ impl Report {
                 _ => "differs",
             };
             let (name, partitions, replication) = (&row.name, row.partitions, row.replication);
-            let _ = writeln!(text, "{name}: {said} ({partitions} partitions, {replication} replicas)");
+            let _ = writeln!(text, "{name}: {said} (planned: {partitions} partitions, {replication} replicas)");
             for one in &row.differences {
                 let _ = writeln!(text, "  {} is {}, not {}: {}", one.setting, one.found, one.planned, one.meaning);
             }

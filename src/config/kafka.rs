@@ -46,7 +46,7 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<Connection> {
     Some(Connection { brokers, topic_prefix, security, connect_timeout_ms, replication })
 }
 
-fn brokers(text: &str) -> Result<String, String> {
+pub(super) fn brokers(text: &str) -> Result<String, String> {
     let is_broker = |broker: &str| {
         let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
         port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) && !broker.contains(['/', ' '])

@@ -3,6 +3,7 @@
 //! Settings come from defaults, a file, the environment and flags, the later over the earlier. `raw` holds them as typed, [`Config`] as
 //! valid values with their units. All that is wrong is told at once, each with its name, the reason and where it came from.
 
+mod cql;
 mod kafka;
 mod raw;
 mod settings;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::event_log::kafka::Connection;
 use crate::impressions::HeardRule;
+use crate::store::cql::CqlConnection;
 use raw::RawConfig;
 pub use raw::{Problem, Sources};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
@@ -36,6 +38,8 @@ pub struct Config {
     pub invalid_traffic: InvalidTrafficConfig,
     /// How Kafka is reached, if there is one.
     pub kafka: Option<Connection>,
+    /// How CQL is reached, if it is there.
+    pub cql: Option<CqlConnection>,
     /// Hours after which the key that seals tokens is replaced.
     pub tokens_rotate_hours: u32,
     /// Most time for requests in flight to end at shutdown.
@@ -217,6 +221,7 @@ impl Config {
                 },
             },
             kafka: kafka::read(raw),
+            cql: cql::read(raw),
             tokens_rotate_hours: raw.number_u32("tokens.rotate_hours"),
             shutdown_drain_ms: raw.number("shutdown.drain_ms"),
             log: LogConfig {

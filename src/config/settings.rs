@@ -184,6 +184,22 @@ pub const SETTINGS: &[Setting] = &[
     number("kafka.connect_timeout_ms", 10_000, (100, 120_000), "ms",
         "Time for the first answer of a broker."),
 
+    setting("cql.hosts", Kind::Text { default: "", form: "host:port with commas between them, or nothing" },
+        "Some servers of the Cassandra or ScyllaDB that `segue schema` works on; the others are learnt from these. Empty: there is none. `segue serve` \
+        keeps its state in data.dir, whatever stands here."),
+    setting("cql.keyspace", Kind::Text { default: "segue", form: "a letter, then a-z, 0-9 and underscore" },
+        "Keyspace of all tables. `segue schema apply` makes it when it is missing; one that is there keeps its replication."),
+    setting("cql.datacenter", Kind::Text { default: "datacenter1", form: "a name" },
+        "Data centre that holds the replicas of a keyspace that is made."),
+    number("cql.replication", 3, (1, 9), "copies",
+        "Replicas of each row in a keyspace that is made."),
+    setting("cql.user", Kind::Text { default: "", form: "a name, or nothing" },
+        "Who logs in. Empty: nobody."),
+    setting("cql.password_file", Kind::Text { default: "", form: "a path, or nothing" },
+        "File that holds the password; white space at its end does not count."),
+    number("cql.connect_timeout_ms", 10_000, (100, 120_000), "ms",
+        "Time for the first answer of a server."),
+
     setting("log.level", Kind::Text { default: "warn,segue=info", form: "error, warn, info, debug or trace, or a filter such as info,segue::journal=debug" },
         "What is logged, to standard error."),
     setting("log.format", Kind::Choice { default: "text", words: &["text", "json"] },

@@ -6,6 +6,7 @@
 mod catalog;
 mod check;
 mod copy;
+pub mod cql;
 mod identity;
 mod keys;
 mod ledger;

@@ -4,6 +4,7 @@ mod bad_input;
 mod beacons;
 mod canaries;
 mod command_line;
+mod cql;
 mod engines;
 mod event_log;
 mod first_ad;

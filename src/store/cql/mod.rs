@@ -1,0 +1,165 @@
+//! The store in CQL: Cassandra or ScyllaDB. So far only its schema ([`schema`]); no role uses it yet.
+
+pub mod schema;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+
+/// Longest password read, in bytes.
+const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// How the servers are reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CqlConnection {
+    /// Some servers, `host:port`; the others are learnt from these.
+    pub hosts: Vec<String>,
+    /// The keyspace of all tables.
+    pub keyspace: String,
+    /// The data centre whose servers hold the replicas.
+    pub datacenter: String,
+    /// Replicas of each row.
+    pub replication: u32,
+    /// User, and the file that holds the password.
+    pub login: Option<(String, PathBuf)>,
+    /// Time for a server's first answer, in milliseconds.
+    pub connect_timeout_ms: u64,
+}
+
+/// Why the store in CQL can't be used. Each is one line that says what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CqlTrouble {
+    /// No server answers, or all refuse.
+    #[error(
+        "no CQL server can be used at {hosts} ({reason}): check cql.hosts, cql.user and cql.password_file, and that the servers run"
+    )]
+    Unreachable {
+        /// Where they were looked for.
+        hosts: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The password's file can't be read.
+    #[error("{} (cql.password_file) can't be read ({reason}): name a readable file", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The user may not do this.
+    #[error(
+        "the CQL user may not {doing} ({reason}): grant it the right, or have keyspace {keyspace} and its tables made by one who may"
+    )]
+    Denied {
+        /// What was asked for.
+        doing: &'static str,
+        /// The keyspace.
+        keyspace: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The tables are of a later version than this program knows.
+    #[error("keyspace {keyspace} has schema version {found}, and this segue knows {known} at most: run the newer one")]
+    Newer {
+        /// The keyspace.
+        keyspace: String,
+        /// Its version.
+        found: i32,
+        /// The latest known.
+        known: i32,
+    },
+    /// A version that was applied reads differently now.
+    #[error(
+        "schema version {version} of keyspace {keyspace} was applied with another text than {name} has now: restore that file, and add a new one"
+    )]
+    Changed {
+        /// The keyspace.
+        keyspace: String,
+        /// The version.
+        version: i32,
+        /// The file.
+        name: &'static str,
+    },
+    /// Too few of the servers that hold a row answer.
+    #[error(
+        "keyspace {keyspace} needs {required} replicas to answer, and {alive} do: start the servers that are missing, or change its replication by ALTER \
+        KEYSPACE"
+    )]
+    TooFewReplicas {
+        /// The keyspace.
+        keyspace: String,
+        /// Replicas that must answer.
+        required: i32,
+        /// Replicas that do.
+        alive: i32,
+    },
+    /// Somebody else is changing the schema and doesn't end.
+    #[error("somebody else is changing the schema of keyspace {0} and has not ended: run it again in a minute")]
+    Busy(String),
+    /// Anything else.
+    #[error("CQL: can't {doing}: {reason}")]
+    Other {
+        /// What was asked for.
+        doing: &'static str,
+        /// What driver or server said.
+        reason: String,
+    },
+}
+
+impl CqlConnection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`CqlTrouble`].
+    pub(crate) async fn connect(&self) -> Result<Arc<Session>, CqlTrouble> {
+        let timeout = Duration::from_millis(self.connect_timeout_ms);
+        let mut builder = SessionBuilder::new().known_nodes(&self.hosts).connection_timeout(timeout);
+        if let Some((user, path)) = &self.login {
+            builder = builder.user(user, read_password(path)?);
+        }
+        let failed =
+            |reason: String| CqlTrouble::Unreachable { hosts: self.hosts.join(","), reason: one_line(&reason) };
+        match tokio::time::timeout(timeout, builder.build()).await {
+            Ok(Ok(session)) => Ok(Arc::new(session)),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no answer within {} ms", self.connect_timeout_ms))),
+        }
+    }
+
+    /// An error as it is to be told.
+    fn trouble(&self, doing: &'static str, error: &ExecutionError) -> CqlTrouble {
+        let reason = one_line(&error.to_string());
+        match error {
+            ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Unauthorized, _)) => {
+                CqlTrouble::Denied { doing, keyspace: self.keyspace.clone(), reason }
+            }
+            ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+                DbError::Unavailable { required, alive, .. },
+                _,
+            )) => CqlTrouble::TooFewReplicas { keyspace: self.keyspace.clone(), required: *required, alive: *alive },
+            ExecutionError::ConnectionPoolError(_) | ExecutionError::EmptyPlan => {
+                CqlTrouble::Unreachable { hosts: self.hosts.join(","), reason }
+            }
+            _ => CqlTrouble::Other { doing, reason },
+        }
+    }
+}
+
+fn read_password(path: &PathBuf) -> Result<String, CqlTrouble> {
+    let failed = |reason: String| CqlTrouble::Password { path: path.clone(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = text.trim_end();
+    if text.is_empty() || text.len() > PASSWORD_BYTES_MAX {
+        return Err(failed(format!("it has {} bytes, expected 1 to {PASSWORD_BYTES_MAX}", text.len())));
+    }
+    Ok(text.to_owned())
+}
+
+fn one_line(reason: &str) -> String {
+    reason.replace('\n', " ")
+}
