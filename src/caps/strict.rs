@@ -199,8 +199,8 @@ pub fn adopt(known: &mut StrictRow, stored: StrictRow) {
 }
 
 /// The ad was heard. What it was before; none when it is not in the row.
-pub fn hear(known: &mut StrictRow, impression_id: ImpressionId) -> Option<ExposureState> {
-    let found = known.exposures.iter_mut().find(|one| one.exposure.impression_id == impression_id);
+pub fn hear(known: &mut StrictRow, heard: &Exposure) -> Option<ExposureState> {
+    let found = known.exposures.iter_mut().find(|one| is_of(&one.exposure, heard));
     found.map(|one| std::mem::replace(&mut one.exposure.state, ExposureState::Heard))
 }
 
@@ -216,8 +216,14 @@ pub fn release(known: &mut StrictRow, impression_id: ImpressionId) -> bool {
 
 /// Whether the ad is in the row.
 #[must_use]
-pub fn contains(known: &StrictRow, impression_id: ImpressionId) -> bool {
-    known.exposures.iter().any(|one| one.exposure.impression_id == impression_id)
+pub fn contains(known: &StrictRow, ad: &Exposure) -> bool {
+    known.exposures.iter().any(|one| is_of(&one.exposure, ad))
+}
+
+/// Whether both are of one ad. An impression without a lease is named by break and slot: where nobody knew whether a reservation was written, the
+/// break was decided again, and another line item's ad may have the name of one that is written late.
+fn is_of(one: &Exposure, other: &Exposure) -> bool {
+    (one.impression_id, one.line_item_id) == (other.impression_id, other.line_item_id)
 }
 
 /// Whether the ad is in the row, and was heard.

@@ -82,7 +82,7 @@ pub fn open(state: &mut ListenerState, opened: OpenBreak, reserved: Vec<Exposure
     if !reserved.is_empty() {
         state.last_break_at = Some(opened.decided_at);
     }
-    state.exposures.extend(reserved.into_iter().filter(|one| !strict::contains(&state.strict, one.impression_id)));
+    state.exposures.extend(reserved.into_iter().filter(|one| !strict::contains(&state.strict, one)));
     state.exposures.sort_by_key(|exposure| exposure.at);
     bound(state);
     state.open_breaks.push(opened);
@@ -112,7 +112,7 @@ pub enum Heard {
 /// The ad was heard: its exposure counts for as long as windows look back. One that is not there any more, because another device's break gave it up,
 /// it ran out, or the state was lost, is put back.
 pub fn confirm(state: &mut ListenerState, heard: Exposure) -> Heard {
-    match strict::hear(&mut state.strict, heard.impression_id) {
+    match strict::hear(&mut state.strict, &heard) {
         Some(ExposureState::Heard) => return Heard::Again,
         Some(ExposureState::Reserved { .. }) => return Heard::First,
         None => {}
@@ -136,8 +136,9 @@ fn bound(state: &mut ListenerState) {
 
 /// The player says that the impression will not be heard: its exposure goes, unless it was heard already. False when there was none to go.
 pub fn release(state: &mut ListenerState, impression_id: ImpressionId) -> bool {
-    strict::release(&mut state.strict, impression_id)
-        || (!is_heard(state, impression_id) && drop_exposure(state, impression_id))
+    let strict = strict::release(&mut state.strict, impression_id);
+    let soft = !is_heard(state, impression_id) && drop_exposure(state, impression_id);
+    strict || soft
 }
 
 fn is_heard(state: &ListenerState, impression_id: ImpressionId) -> bool {
@@ -252,6 +253,20 @@ mod tests {
         assert_eq!(confirm(&mut state, exposure(1, 5)), Heard::Again);
     }
 
+    // INV-12.
+    #[test]
+    fn a_reservation_that_was_written_late_does_not_take_the_place_of_the_ad_that_was_answered() {
+        let mut state = nobody();
+        let (open_break, answered) = opened("a", 1, 0, false);
+        let late = Exposure { line_item_id: LineItemId::from_u128(2), ..answered[0] };
+        state.strict.exposures.push(strict::reserved(late, WallMs(1_000), 86_400_000, strict::Hearing::Some));
+        open(&mut state, open_break, answered);
+        assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::First);
+        expire(&mut state, WallMs(2_000));
+        assert_eq!(state.exposures.len(), 1, "heard, so it counts on");
+        assert!(matches!(state.strict.exposures[0].exposure.state, ExposureState::Reserved { .. }));
+    }
+
     // INV-31.
     #[test]
     fn a_strict_ad_counts_although_another_device_gave_it_up() {
@@ -263,14 +278,14 @@ mod tests {
         assert!(state.exposures.is_empty(), "the strict row has it");
         let (open_break, reserved) = opened("b", 2, 10, false);
         assert_eq!(open(&mut state, open_break, reserved).len(), 1, "its money is given up");
-        assert!(strict::contains(&state.strict, impression(1)), "and it counts still");
+        assert!(strict::contains(&state.strict, &exposure(1, 0)), "and it counts still");
         expire(&mut state, WallMs(1_000));
-        assert!(strict::contains(&state.strict, impression(1)), "its token is billable now");
+        assert!(strict::contains(&state.strict, &exposure(1, 0)), "its token is billable now");
         assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::First);
         assert_eq!(confirm(&mut state, exposure(1, 0)), Heard::Again);
         expire(&mut state, WallMs(86_000_000));
         assert!(!release(&mut state, impression(1)), "heard is heard");
-        assert!(strict::contains(&state.strict, impression(1)));
+        assert!(strict::contains(&state.strict, &exposure(1, 0)));
     }
 
     #[test]

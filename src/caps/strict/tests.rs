@@ -380,11 +380,11 @@ fn what_happened_while_the_row_was_written_stays_so() {
         let added = vec![strict_ad(number, 2, 0, Hearing::Everything)];
         let reservation = reserve(&known, added, StrictVersion(version), WallMs(0)).expect("room");
         if number == 2 {
-            assert!(hear(&mut known, impression(1)).is_some());
+            assert!(hear(&mut known, &exposure(1, 2, 0)).is_some());
         }
         accepted(&mut known, &reservation);
     }
-    assert!(is_heard(&known, impression(1)) && contains(&known, impression(2)));
+    assert!(is_heard(&known, impression(1)) && contains(&known, &exposure(2, 2, 0)));
     assert!(!release(&mut known, impression(1)), "heard");
     assert!(release(&mut known, impression(2)));
     assert!(!release(&mut known, impression(2)), "once");
@@ -403,7 +403,8 @@ fn a_full_row_refuses_rather_than_forget() {
     let reservation = reserve(&full, one_more(), StrictVersion(2), over).expect("the first makes room");
     accepted(&mut full, &reservation);
     assert_eq!(full.exposures.len(), StrictRow::MAX_EXPOSURES);
-    assert!(!contains(&full, impression(0)) && contains(&full, impression(1)) && contains(&full, impression(most)));
+    let has = |number| contains(&full, &exposure(number, 2, 0));
+    assert!(!has(0) && has(1) && has(most));
 }
 
 #[test]
