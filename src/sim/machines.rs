@@ -6,7 +6,7 @@ use super::accounting_node::SETTLE_MARGIN_MS;
 use super::board::Record;
 use super::faults::FaultKind;
 use super::log_model::{PARTITIONS, Parcel};
-use super::player::Job;
+use super::reports::PlayerBeacon;
 use super::sabotage::Sabotage;
 use super::server_node::{CantStart, Died};
 use super::traffic::Who;
@@ -63,54 +63,55 @@ impl World {
     /// refused, and costs the others nothing.
     pub(super) fn hear(&mut self, entries: &[Option<usize>], server: usize) -> bool {
         let now = self.servers[server].now(self.at);
-        let mut heard: Vec<(Job, Accepted, bool)> = Vec::new();
+        let mut heard: Vec<(PlayerBeacon, Accepted, bool)> = Vec::new();
         for entry in entries {
             let Some(process) = self.servers[server].process.as_ref() else { return false };
             let boot_id = process.boot_id;
-            let Some(job) = entry.map(|job| self.jobs[job].clone()) else {
+            let Some(said) = entry.map(|beacon| self.beacons[beacon].clone()) else {
                 let refused = process.hear("impression", "no token", Sender::default(), now).is_err();
                 assert!(refused, "what nobody sealed is refused");
                 continue;
             };
-            let sender = self.players[job.player].who.sender(job.player);
-            let mut accepted = process.hear(job.event.name(), &job.token, sender, now).expect("players don't forge");
-            let is_valid = self.judges(&job, boot_id, &accepted);
+            let sender = self.players[said.player].who.sender(said.player);
+            let mut accepted = process.hear(said.event.name(), &said.token, sender, now).expect("players don't forge");
+            let is_valid = self.judges(&said, boot_id, &accepted);
             if self.sabotage == Sabotage::InvalidIsBilled
                 && let Happening::Beacon(beacon) = &mut accepted.envelope.body
             {
                 beacon.invalid = None;
             }
-            heard.push((job, accepted, is_valid));
+            heard.push((said, accepted, is_valid));
         }
         let Some(places) = self.keeps(&heard, server) else { return false };
         // Durable from here on, so that the server answers 2xx, whether or not that arrives.
-        for ((job, accepted, is_valid), seq) in heard.iter().zip(places) {
+        for ((said, accepted, is_valid), seq) in heard.iter().zip(places) {
             let received_at = self.servers[server].clock.is_right().then_some(now.wall);
             let record = Record { server, seq, at: self.at, received_at, is_valid: *is_valid };
-            self.acknowledged(job, accepted, record);
+            self.acknowledged(said, accepted, record);
         }
         true
     }
 
     /// What the rules of invalid traffic say of a beacon: the same as counting (INV-33), and nothing against a listener. True when it is valid.
-    fn judges(&mut self, job: &Job, boot_id: BootId, accepted: &Accepted) -> bool {
-        let Some(claims) = self.board.ads.get(&job.impression_id).map(|ad| ad.claims.clone()) else { return false };
-        let who = self.players[job.player].who;
-        let expected = self.board.told.entry(boot_id).or_default().of((who, job.player), job.event, &claims);
+    fn judges(&mut self, said: &PlayerBeacon, boot_id: BootId, accepted: &Accepted) -> bool {
+        let Some(claims) = self.board.ads.get(&said.impression_id).map(|ad| ad.claims.clone()) else { return false };
+        let who = self.players[said.player].who;
+        let expected = self.board.told.entry(boot_id).or_default().of((who, said.player), said.event, &claims);
         let found = accepted.record().invalid;
         if found != expected || (who == Who::Listener && found.is_some()) {
-            let (event, id) = (job.event.name(), job.impression_id);
-            let what = format!("{event} of {id} by player {} ({who:?}): {found:?} instead of {expected:?}", job.player);
+            let (event, id) = (said.event.name(), said.impression_id);
+            let what =
+                format!("{event} of {id} by player {} ({who:?}): {found:?} instead of {expected:?}", said.player);
             self.violated("INV-33", Some(claims.advertiser_id), what);
         }
         if expected.is_none() {
-            self.board.valid.insert((job.impression_id, job.event));
+            self.board.valid.insert((said.impression_id, said.event));
         }
         expected.is_none()
     }
 
     /// Keeps beacons in one append, each once. Their places in the journal; none when the server died over it or is down.
-    fn keeps(&mut self, heard: &[(Job, Accepted, bool)], server: usize) -> Option<Vec<u64>> {
+    fn keeps(&mut self, heard: &[(PlayerBeacon, Accepted, bool)], server: usize) -> Option<Vec<u64>> {
         let (mut places, mut envelopes) = (BTreeMap::new(), Vec::new());
         for (_, accepted, _) in heard {
             let next = envelopes.len() as u64;
@@ -136,13 +137,13 @@ impl World {
     }
 
     /// Notes what was acknowledged, and what it means for the listener.
-    fn acknowledged(&mut self, job: &Job, accepted: &Accepted, record: Record) {
-        let (at, player, server) = (self.at, job.player, record.server);
-        self.board.acknowledge(job.impression_id, job.event, record);
-        let advertiser = self.board.ads.get(&job.impression_id).map(|ad| ad.claims.advertiser_id);
-        let what = format_args!("server {server} acknowledges {} of {}", job.event.name(), job.impression_id);
+    fn acknowledged(&mut self, said: &PlayerBeacon, accepted: &Accepted, record: Record) {
+        let (at, player, server) = (self.at, said.player, record.server);
+        self.board.acknowledge(said.impression_id, said.event, record);
+        let advertiser = self.board.ads.get(&said.impression_id).map(|ad| ad.claims.advertiser_id);
+        let what = format_args!("server {server} acknowledges {} of {}", said.event.name(), said.impression_id);
         self.trace.note(at, advertiser, what);
-        if job.number != self.players[player].asked() {
+        if said.number != self.players[player].asked() {
             // The next break was decided before this one was known to be heard.
             self.board.excuse(player, at);
         }

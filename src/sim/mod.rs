@@ -2,8 +2,9 @@
 //!
 //! The real `decide`, leases, tokens, caps, journal, shipper and accounting run in it, over models of what is outside: the event log
 //! ([`log_model`]), the stores ([`ledger_model`], [`listener_model`]), disks ([`crate::journal::SimDisk`]), clocks ([`clock_model`]), the net and
-//! processes ([`world`]). All price models are sold; some players are invalid traffic ([`traffic`]), and an operator takes charges back. [`mod@faults`] draws for each seed its own mix of what goes wrong; [`invariants`] says what must hold all the same;
-//! [`board`] knows the truth. [`suite`] runs many seeds, [`shrink`] makes a failure smaller, [`sabotage`] shows that the checks would see.
+//! processes ([`world`]). All price models are sold; some players ([`player`], [`mod@reports`]) are invalid traffic ([`traffic`]), and an operator
+//! takes charges back. [`mod@faults`] draws for each seed its own mix of what goes wrong; [`invariants`] says what must hold all the same
+//! (`charges` of money, `caps_check` of caps); [`board`] knows the truth. [`suite`] runs many seeds, [`shrink`] makes a failure smaller, [`sabotage`] shows that the checks would see.
 //!
 //! ```text
 //! players ──▶ servers (decision, beacon, journal on a disk) ──shipper──▶ log ──▶ accounting ──▶ ledger
@@ -35,6 +36,7 @@ pub mod log_model;
 mod machines;
 mod operator;
 pub mod player;
+mod reports;
 pub mod sabotage;
 pub mod server_node;
 pub mod shrink;

@@ -1,5 +1,4 @@
-//! Players: they ask for breaks, hear the ads, and report until they are answered; one that was away often reports all at once. Some are no
-//! listeners ([`super::traffic`]).
+//! Players: they ask for breaks, hear the ads, and say what happened ([`super::reports`]). Some are no listeners ([`super::traffic`]).
 
 use std::sync::Arc;
 
@@ -7,6 +6,7 @@ use super::board::Ad;
 use super::break_steps::Asked;
 use super::catalogue::{NETWORK, TOKEN_LIFE_MS, app_key, placement_key};
 use super::faults::FaultKind;
+use super::reports::PlayerBeacon;
 use super::traffic::Who;
 use super::world::{Event, World};
 use crate::model::{
@@ -20,9 +20,6 @@ use crate::workload::Draws;
 const ANSWER_WITHIN_MS: u64 = 1_500;
 /// How often it asks for one break.
 const ATTEMPTS: u32 = 4;
-/// First wait before a beacon is sent again, in milliseconds; doubled each time up to [`BEACON_WAIT_MAX_MS`].
-const BEACON_WAIT_MS: u64 = 1_000;
-const BEACON_WAIT_MAX_MS: u64 = 16_000;
 /// How much of an ad must be heard to be billed, in milliseconds.
 const AUDIBLE_MS: u64 = 2_100;
 /// Time between two breaks of a listener, in milliseconds.
@@ -51,42 +48,10 @@ pub struct Player {
     /// How long after that one's times it asks, in milliseconds.
     behind_ms: u64,
     /// The server that it talks to.
-    home: usize,
+    pub(super) home: usize,
     /// Number of its latest request.
     asked: u32,
     is_answered: bool,
-}
-
-/// A beacon that is on its way until it is answered.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// Whose.
-    pub player: usize,
-    /// The ad's token.
-    pub token: Arc<str>,
-    /// The ad.
-    pub impression_id: ImpressionId,
-    /// What happened to it.
-    pub event: BeaconEvent,
-    /// How often it was sent.
-    pub attempts: u32,
-    /// Whether a server's answer came back.
-    pub is_answered: bool,
-    /// Number of the player's request.
-    pub number: u32,
-}
-
-/// Beacons that a player sends all at once until a server answers.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Whose.
-    pub player: usize,
-    /// The beacons in the order in which they are sent; one may stand there twice. None is an entry that is no beacon.
-    pub entries: Vec<Option<usize>>,
-    /// How often it was sent.
-    pub attempts: u32,
-    /// Whether a server's answer came back.
-    pub is_answered: bool,
 }
 
 impl Player {
@@ -266,32 +231,10 @@ impl World {
         if away && self.faults.draws(FaultKind::PlayerAway).chance(0.7) {
             self.gathers(player, &said, offset + away_ms);
         } else {
-            for (job, after) in said {
-                self.after(after + away_ms, Event::BeaconLeaves { job });
+            for (beacon, after) in said {
+                self.will_report(player, vec![Some(beacon)], after + away_ms);
             }
         }
-    }
-
-    /// The player was away and sends all in one: in some order, now and then with something twice, or with what is no beacon at all.
-    fn gathers(&mut self, player: usize, said: &[(usize, u64)], after: u64) {
-        let mut entries: Vec<Option<usize>> = said.iter().map(|(job, _)| Some(*job)).collect();
-        let Some(last) = entries.len().checked_sub(1) else { return };
-        let draws = self.faults.draws(FaultKind::PlayerAway);
-        if draws.chance(0.4) {
-            let twice = entries[draws.index(entries.len())];
-            entries.push(twice);
-        }
-        if draws.chance(0.3) {
-            entries.insert(draws.index(entries.len()), None);
-        }
-        if draws.chance(0.5) {
-            for place in (1..=last).rev() {
-                entries.swap(place, draws.index(place + 1));
-            }
-        }
-        self.batches.push(Batch { player, entries, attempts: 0, is_answered: false });
-        let batch = self.batches.len() - 1;
-        self.after(after, Event::BatchLeaves { batch });
     }
 
     /// How long a player is away: often until just before its tokens end, when every mistake about time shows.
@@ -322,9 +265,8 @@ impl World {
         let mut say = |world: &mut Self, event, after: u64| {
             let impression_id = claims.impression_id;
             let token = Arc::clone(&token);
-            let job = Job { player, token, impression_id, event, attempts: 0, is_answered: false, number };
-            world.jobs.push(job);
-            said.push((world.jobs.len() - 1, offset + after));
+            world.beacons.push(PlayerBeacon { player, token, impression_id, event, number });
+            said.push((world.beacons.len() - 1, offset + after));
         };
         if !hears {
             if says_void {
@@ -351,100 +293,6 @@ impl World {
             ad.says_began = says_began;
         }
         duration
-    }
-
-    pub(super) fn beacon_leaves(&mut self, index: usize) {
-        let servers = self.servers.len();
-        let job = &mut self.jobs[index];
-        if job.is_answered {
-            return;
-        }
-        job.attempts += 1;
-        let (player, attempts) = (job.player, job.attempts);
-        if attempts == 1 {
-            self.reports(index);
-        }
-        self.after(wait_ms(attempts), Event::BeaconLeaves { job: index });
-        let home = self.players[player].home;
-        let server = if attempts > 1 { (home + self.net.index(servers)) % servers } else { home };
-        if self.faults.strikes(FaultKind::BeaconLost) {
-            return;
-        }
-        let delay = self.net_ms();
-        self.after(delay, Event::BeaconArrives { job: index, server });
-        if self.faults.strikes(FaultKind::BeaconDoubled) {
-            let draws = self.faults.draws(FaultKind::BeaconDoubled);
-            let (later, other) = (u64::from(draws.between(1, 40_000)), draws.index(servers));
-            self.after(later, Event::BeaconArrives { job: index, server: other });
-        }
-    }
-
-    pub(super) fn beacon_arrives(&mut self, index: usize, server: usize) {
-        if self.servers[server].paused_until > self.at {
-            let until = self.servers[server].paused_until;
-            self.schedule(until, Event::BeaconArrives { job: index, server });
-            return;
-        }
-        if !self.servers[server].clock.is_ready(self.at) {
-            return;
-        }
-        if !self.hear(&[Some(index)], server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
-            return;
-        }
-        let delay = self.net_ms();
-        self.after(delay, Event::BeaconAnswered { job: index });
-    }
-
-    /// Notes that the player says for the first time what happened.
-    fn reports(&mut self, job: usize) {
-        let Job { impression_id, event, .. } = self.jobs[job];
-        if let Some(ad) = self.board.ads.get_mut(&impression_id) {
-            ad.reported.insert(event, self.at);
-        }
-    }
-
-    pub(super) fn batch_leaves(&mut self, index: usize) {
-        let servers = self.servers.len();
-        let batch = &mut self.batches[index];
-        if batch.is_answered {
-            return;
-        }
-        batch.attempts += 1;
-        let (player, attempts) = (batch.player, batch.attempts);
-        if attempts == 1 {
-            let entries = batch.entries.clone();
-            entries.into_iter().flatten().for_each(|job| self.reports(job));
-        }
-        self.after(wait_ms(attempts), Event::BatchLeaves { batch: index });
-        let home = self.players[player].home;
-        let server = if attempts > 1 { (home + self.net.index(servers)) % servers } else { home };
-        if self.faults.strikes(FaultKind::BeaconLost) {
-            return;
-        }
-        let delay = self.net_ms();
-        self.after(delay, Event::BatchArrives { batch: index, server });
-        if self.faults.strikes(FaultKind::BeaconDoubled) {
-            let draws = self.faults.draws(FaultKind::BeaconDoubled);
-            let (later, other) = (u64::from(draws.between(1, 40_000)), draws.index(servers));
-            self.after(later, Event::BatchArrives { batch: index, server: other });
-        }
-    }
-
-    pub(super) fn batch_arrives(&mut self, index: usize, server: usize) {
-        if self.servers[server].paused_until > self.at {
-            let until = self.servers[server].paused_until;
-            self.schedule(until, Event::BatchArrives { batch: index, server });
-            return;
-        }
-        if !self.servers[server].clock.is_ready(self.at) {
-            return;
-        }
-        let entries = self.batches[index].entries.clone();
-        if !self.hear(&entries, server) || self.faults.strikes(FaultKind::BeaconAnswerLost) {
-            return;
-        }
-        let delay = self.net_ms();
-        self.after(delay, Event::BatchAnswered { batch: index });
     }
 
     /// Notes the ads of a new answer: no id twice, each from a lease of this very boot whose grant is durable.
@@ -494,9 +342,4 @@ impl World {
         }
         self.check_strict_caps(player, claims);
     }
-}
-
-/// How long a player waits for an answer to what it said so often, in milliseconds.
-fn wait_ms(attempts: u32) -> u64 {
-    BEACON_WAIT_MAX_MS.min(BEACON_WAIT_MS << attempts.min(8))
 }

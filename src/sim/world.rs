@@ -13,7 +13,8 @@ use super::ledger_model::LedgerModel;
 use super::listener_model::ListenerModel;
 use super::log_model::{LogModel, PARTITIONS, Parcel};
 use super::operator::{STREAM_OPERATOR, Verdict};
-use super::player::{Batch, Job, Player};
+use super::player::Player;
+use super::reports::{PlayerBeacon, PlayerReport};
 use super::sabotage::Sabotage;
 use super::server_node::ServerNode;
 use super::trace::Trace;
@@ -86,12 +87,9 @@ pub(super) enum Event {
     StrictWriteArrives(StrictWrite),
     StrictAnswered { server: usize, boot_id: BootId, key: ListenerKey, version: StrictVersion, outcome: Outcome },
     AnswerArrives { player: usize, number: u32, bytes: Vec<u8> },
-    BeaconLeaves { job: usize },
-    BeaconArrives { job: usize, server: usize },
-    BeaconAnswered { job: usize },
-    BatchLeaves { batch: usize },
-    BatchArrives { batch: usize, server: usize },
-    BatchAnswered { batch: usize },
+    ReportLeaves { report: usize },
+    ReportArrives { report: usize, server: usize },
+    ReportAnswered { report: usize },
     OperatorSpeaks,
     VerdictSaid { verdict: usize },
     ReversalsArrive { verdict: usize, parcels: Vec<Parcel> },
@@ -166,8 +164,8 @@ pub struct World {
     /// When the last message to each server arrives: they keep their order.
     pub(super) told_until: Vec<u64>,
     pub(super) players: Vec<Player>,
-    pub(super) jobs: Vec<Job>,
-    pub(super) batches: Vec<Batch>,
+    pub(super) beacons: Vec<PlayerBeacon>,
+    pub(super) reports: Vec<PlayerReport>,
     /// What the operator does.
     pub(super) operator: Draws,
     pub(super) verdicts: Vec<Verdict>,
@@ -211,8 +209,8 @@ impl World {
             owners: BTreeMap::new(),
             told_until: vec![0; servers],
             players: (0..shape.players).map(|index| Player::new(seed, index, servers, &who)).collect(),
-            jobs: Vec::new(),
-            batches: Vec::new(),
+            beacons: Vec::new(),
+            reports: Vec::new(),
             operator: Draws::new(seed, STREAM_OPERATOR),
             verdicts: Vec::new(),
             board: Board::default(),
@@ -269,12 +267,9 @@ impl World {
                 self.strict_answered((server, boot_id), key, version, outcome);
             }
             Event::AnswerArrives { player, number, bytes } => self.answer_arrives(player, number, &bytes),
-            Event::BeaconLeaves { job } => self.beacon_leaves(job),
-            Event::BeaconArrives { job, server } => self.beacon_arrives(job, server),
-            Event::BeaconAnswered { job } => self.jobs[job].is_answered = true,
-            Event::BatchLeaves { batch } => self.batch_leaves(batch),
-            Event::BatchArrives { batch, server } => self.batch_arrives(batch, server),
-            Event::BatchAnswered { batch } => self.batches[batch].is_answered = true,
+            Event::ReportLeaves { report } => self.report_leaves(report),
+            Event::ReportArrives { report, server } => self.report_arrives(report, server),
+            Event::ReportAnswered { report } => self.report_answered(report),
             Event::OperatorSpeaks => self.operator_speaks(),
             Event::VerdictSaid { verdict } => self.verdict_said(verdict),
             Event::ReversalsArrive { verdict, parcels } => self.reversals_arrive(verdict, parcels),
