@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ConfigError;
 #[cfg(test)]
 pub(crate) use audit::audit_dir;
-pub(crate) use options::ConfigOptions;
+pub(crate) use options::{ApplyOptions, ConfigOptions};
 
 /// What a newcomer reads first.
 const ABOUT: &str = "Segue decides which audio ads play between two tracks, and counts what was heard.

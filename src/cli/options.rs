@@ -28,6 +28,19 @@ pub(crate) struct ConfigOptions {
     settings: Vec<(String, String)>,
 }
 
+/// Options of commands that bring what is outside to what it should be.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ApplyOptions {
+    /// Only say what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigOptions,
+}
+
 impl ConfigOptions {
     /// The configuration that file, environment and these options make.
     pub(crate) fn load(&self) -> Result<Config, ConfigError> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 
-use super::{ConfigOptions, Exit, Failure, print};
+use super::{ApplyOptions, Exit, Failure, print};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::cql::schema::{self, Fate, SchemaVersion};
@@ -25,19 +25,7 @@ enum Command {
     /// Each version only adds, so that servers of the version before go on. Safe to run twice, and by two at once: one waits for the other. Exit
     /// status: 0 the schema is as it should be, 1 with --dry-run: versions are missing, 2 the keyspace is of a newer program, or what was applied
     /// reads differently now, 3 CQL can't be reached or refuses.
-    Apply(ApplyArgs),
-}
-
-#[derive(clap::Args, Debug)]
-struct ApplyArgs {
-    /// Only say what would be applied.
-    #[arg(long)]
-    dry_run: bool,
-    /// Print one JSON object instead of lines.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    config: ConfigOptions,
+    Apply(ApplyOptions),
 }
 
 /// Runs `segue schema`.
@@ -47,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-fn apply(args: &ApplyArgs) -> Result<Exit, Failure> {
+fn apply(args: &ApplyOptions) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let connection = config.cql.ok_or_else(|| {
         Failure::Refused(anyhow!("cql.hosts is not set: say where CQL is, such as --set cql.hosts=localhost:9042"))

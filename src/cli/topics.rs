@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{ConfigOptions, Exit, Failure, print};
+use super::{ApplyOptions, Exit, Failure, print};
 use crate::event_log::PartitionCounts;
 use crate::event_log::kafka::Trouble;
 use crate::event_log::kafka::topics::{Admin, Difference, Surveyed, TopicPlan, TopicState};
@@ -24,19 +24,7 @@ enum Command {
     /// Topics that are there are never changed. Safe to run twice, and by two at once. Exit status: 0 all topics are as they should be, 1 some
     /// differ (with --dry-run also: some are missing), 2 a topic has another number of partitions, which can't be changed: nothing was made, 3 Kafka
     /// can't be reached or refuses.
-    Apply(ApplyArgs),
-}
-
-#[derive(clap::Args, Debug)]
-struct ApplyArgs {
-    /// Only say what would be made.
-    #[arg(long)]
-    dry_run: bool,
-    /// Print one JSON object instead of lines.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    config: ConfigOptions,
+    Apply(ApplyOptions),
 }
 
 /// Runs `segue topics`.
@@ -46,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-fn apply(args: &ApplyArgs) -> Result<Exit, Failure> {
+fn apply(args: &ApplyOptions) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let connection = config.kafka.ok_or_else(|| {
         Failure::Refused(anyhow!(

@@ -158,7 +158,8 @@ fn shipped(data_dir: &Path, report: &mut AuditReport) {
     }
 }
 
-/// The ledger's rows from a copy of the store, when every file of it was looked at, in which every row of every keyspace was read. None when it can't be read: the report says why.
+/// The ledger's rows from a copy of the store, once every file of it was looked at and every row of every keyspace was read. None when it can't be
+/// read: the report says why.
 pub(super) fn read_store(data_dir: &Path, report: &mut AuditReport) -> Option<LedgerRows> {
     let place = data_dir.join("store");
     let folder = data_dir.to_owned();

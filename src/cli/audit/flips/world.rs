@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::accounting::testing::envelope;
+use crate::accounting::verdict::{Standing, judge};
 use crate::accounting::{LedgerState, ServerEntry};
 use crate::catalog::{Action, Author, Entity, Revision};
 use crate::entropy::Entropy;
@@ -81,25 +82,13 @@ fn books(dir: &Path) {
 
 /// Reversals of impressions that were charged.
 fn charged(sim: &Sim) -> Vec<Reversal> {
-    let accounts = &sim.machine.book().accounts;
+    let (accounts, now) = (&sim.machine.book().accounts, sim.now.wall);
     let reversal = |event: Event| {
         let Event::Beacon(beacon) = event else { return None };
-        let ImpressionId::Leased { lease_id, ordinal } = beacon.impression_id else { return None };
-        let lease = accounts.get(&beacon.advertiser_id)?.leases.get(&lease_id)?;
-        let is_charged = beacon.event == BeaconEvent::Impression && lease.settled.contains(ordinal);
-        is_charged.then(|| Reversal {
-            impression_id: beacon.impression_id,
-            event: beacon.event,
-            network_id: beacon.network_id,
-            advertiser_id: beacon.advertiser_id,
-            campaign_id: beacon.campaign_id,
-            line_item_id: beacon.line_item_id,
-            price: beacon.price,
-            reason: InvalidTraffic::Reported,
-            decided_at: beacon.decided_at,
-            reversed_at: sim.now.wall,
-            advertiser_day: Day::utc_of(sim.now.wall),
-        })
+        let ImpressionId::Leased { lease_id, .. } = beacon.impression_id else { return None };
+        let lease = accounts.get(&beacon.advertiser_id)?.leases.get(&lease_id);
+        let standing = Standing { lease, is_reversed: false, today: Day::utc_of(now) };
+        judge(&beacon, standing, InvalidTraffic::Reported, now).ok().filter(|_| beacon.event == BeaconEvent::Impression)
     };
     let mut found: BTreeMap<ImpressionId, Reversal> = BTreeMap::new();
     for reversal in sim.events().into_iter().filter_map(reversal) {
