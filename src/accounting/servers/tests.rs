@@ -168,7 +168,9 @@ fn rows_are_taken_when_they_changed_and_make_the_same_register() {
     assert_eq!(watermark(&Register::load(rows)), 100);
 }
 
-/// The twin: every server's every mark for ever, and what holds counted anew each time.
+/// The twin: every server's every mark for ever, and what holds counted anew each time. The register keeps the first and the last of the marks that
+/// wait, so it may be behind the twin until the last one is reached; what a server is complete to when a boot ends is therefore taken from the
+/// register ([`folded`]), once it is seen to lie between what held before and what the twin says.
 #[derive(Default)]
 struct Naive {
     servers: BTreeMap<u128, NaiveServer>,
@@ -203,6 +205,13 @@ impl Naive {
             self.watermark = self.watermark.max(least);
         }
     }
+}
+
+/// Where a server begins after a boot of it ended: the register's word, if it is one that the twin allows.
+fn folded(register: &Register, server_n: u128, before: i64, most: i64) -> Result<i64, TestCaseError> {
+    let now = register.get(server(server_n)).expect("known").complete_until.0;
+    prop_assert!((before..=most).contains(&now), "INV-39: {} is not from {} to {}", now, before, most);
+    Ok(now)
 }
 
 /// A server's marks grow in both: what it said once stays true.
@@ -247,6 +256,7 @@ proptest! {
             time += 1;
             match act {
                 Act::Register(s, b) => {
+                    let least = register.get(server(s)).map_or(0, |entry| entry.complete_until.0).max(watermark(&register));
                     let result = register.register(server(s), boot(b), WallMs(time));
                     let floor = naive.watermark;
                     let held = naive.servers.entry(s).or_insert_with(|| NaiveServer {
@@ -256,7 +266,7 @@ proptest! {
                     let is_current = held.boots.last() == Some(&b) && held.state.is_open();
                     prop_assert_eq!(result.is_ok(), is_new || is_current);
                     if is_new {
-                        held.floor = held.complete_until(naive.cursor).max(floor);
+                        held.floor = folded(&register, s, least, held.complete_until(naive.cursor).max(floor))?;
                         held.marks.clear();
                         held.closing = None;
                         held.boots.push(b);
@@ -293,7 +303,7 @@ proptest! {
                 Act::Lost(s) => {
                     register.declare_lost(server(s));
                     if let Some(held) = naive.servers.get_mut(&s) {
-                        held.floor = held.complete_until(naive.cursor);
+                        held.floor = folded(&register, s, held.floor, held.complete_until(naive.cursor))?;
                         held.marks.clear();
                         held.closing = None;
                         held.state = ServerState::Lost;
@@ -303,8 +313,8 @@ proptest! {
                 Act::Reload => {
                     // What waits is lost with the process, and said again by those who live.
                     register = Register::load(register.entries().cloned().collect::<Vec<_>>());
-                    for held in naive.servers.values_mut() {
-                        held.floor = held.complete_until(naive.cursor);
+                    for (s, held) in &mut naive.servers {
+                        held.floor = folded(&register, *s, held.floor, held.complete_until(naive.cursor))?;
                         held.marks.clear();
                         held.closing = None;
                     }
