@@ -6,9 +6,14 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-/// The files of package `segue.v1`.
-const FILES: [&str; 4] =
-    ["segue/v1/common.proto", "segue/v1/catalog.proto", "segue/v1/decision.proto", "segue/v1/events.proto"];
+/// The files of the packages `segue.v1` and `segue.fleet.v1`.
+const FILES: [&str; 5] = [
+    "segue/v1/common.proto",
+    "segue/v1/catalog.proto",
+    "segue/v1/decision.proto",
+    "segue/v1/events.proto",
+    "segue/fleet/v1/fleet.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rustc-env=SEGUE_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));

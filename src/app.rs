@@ -204,7 +204,8 @@ fn observe(
                 leases.sweep();
                 let report = reporter.report(&catalog.load_full(), clock.now());
                 // A full channel means that accounting is busy; the next report says it all.
-                let _ = feed.try_send(Feed::Report(report));
+                let came = report.at.monotonic;
+                let _ = feed.try_send(Feed::Report { report, came });
             });
         }
     })?;
@@ -329,6 +330,7 @@ fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> Ma
     MachineSettings {
         server_id,
         boot_id,
+        partition: 0,
         lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
         // Each commit is a sync of the disk, whose time is real however fast the clock runs.
         commit_interval_ms: config.accounting.commit_interval_ms.saturating_mul(u64::from(config.clock_acceleration)),

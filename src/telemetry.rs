@@ -98,6 +98,8 @@ metric_table! {
     CatalogChanges    Counter "catalog_changes_total"        ["outcome"]         "Writes through the campaign API, by outcome."
     ListenerCache     Counter "listener_cache_total"         ["outcome"]         "Look-ups of a listener's state, by hit or miss."
     AccountingLag     Gauge   "accounting_lag_records"       []                  "Records of the event log that accounting has not applied yet."
+    AccountingPartitions Gauge "accounting_partitions"       []                  "Partitions of segue.events that this process owns."
+    AccountingRestarts Counter "accounting_restarts_total"   []                  "Owners of partitions that failed and were begun anew."
     AccountingApplied Counter "accounting_applied_total"     ["event"]           "Records applied by accounting."
     SettledMicros     Counter "settled_micros_total"         []                  "Money settled, in micros."
     Unbilled          Counter "unbilled_total"               ["reason"]          "Impressions recorded and not charged, by reason."

@@ -46,6 +46,7 @@ pub struct Sealed {
 /// Posts entries and seals checkpoints, beside the book.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sealer {
+    partition: u32,
     sums: Sums,
     last: Option<Checkpoint>,
     /// Counts of records after which the log says that a checkpoint was sealed.
@@ -54,10 +55,10 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A sealer that goes on where the books are.
+    /// A sealer of a partition's books that goes on where they are.
     #[must_use]
-    pub fn new(sums: Sums, last: Option<Checkpoint>) -> Self {
-        Self { sums, last, expected: BTreeSet::new(), fresh: Sealed::default() }
+    pub fn new(partition: u32, sums: Sums, last: Option<Checkpoint>) -> Self {
+        Self { partition, sums, last, expected: BTreeSet::new(), fresh: Sealed::default() }
     }
 
     /// The log has the record of a checkpoint that was sealed after so many records: it will be sealed there again if the books are not so far.
@@ -103,7 +104,7 @@ impl Sealer {
     pub fn seal(&mut self, book: &Book, chain: &Chain) {
         let checkpoint = Checkpoint {
             number: self.last.map_or(0, |last| last.number) + 1,
-            partition: 0,
+            partition: self.partition,
             cursor: self.sums.applied_until,
             log_time: book.log_time,
             chain_records: chain.records,

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use super::record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, StoredRecord};
 use super::topic::{PartitionCounts, Topic};
-use super::{AppendError, Batch, ReadError};
+use super::{AppendError, Batch, ReadError, Which};
 use crate::journal::{
     self, Appended, Done, Drive, Entry, Identity, Journal, JournalConfig, JournalHealth, JournalReader, QuotaLevel,
     ReadLimit, SharedDisk,
 };
 use crate::model::WallMs;
-use shared::Claims;
-pub use shared::{EmbeddedOwner, EmbeddedReader};
+use shared::{Claims, Members};
+pub use shared::{EmbeddedMembership, EmbeddedOwner, EmbeddedReader};
 
 /// One read looks at no more than so many bytes of the journal, so that a read that matches nothing returns soon.
 const SCAN_BYTES_MAX: usize = 16 << 20;
@@ -147,6 +147,7 @@ pub struct EmbeddedLog {
     /// Where the journals lie.
     dir: PathBuf,
     claims: Claims,
+    members: Members,
 }
 
 impl EmbeddedLog {
@@ -175,6 +176,7 @@ impl EmbeddedLog {
             disk: SharedDisk::clone(disk),
             dir,
             claims: Claims::default(),
+            members: Members::default(),
         })
     }
 
@@ -308,6 +310,45 @@ impl EmbeddedLog {
             // What was read before it is good; the next read begins with it and says so.
             Some((offset, source)) if records.is_empty() => Err(ReadError::Record { offset, source }),
             _ => Ok(Batch { records, next_offset }),
+        }
+    }
+
+    /// The records of a journal, of all its topics, from one sequence number on and before another; and where the next read begins. Returns early when
+    /// `max_bytes` of keys and payloads are passed, but always with a record where there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_journal(
+        &self,
+        which: Which,
+        from: u64,
+        until: u64,
+        max_bytes: usize,
+    ) -> Result<(Vec<NewRecord>, u64), ReadError> {
+        let half = match which {
+            Which::Money => &self.money,
+            Which::Log => &self.log,
+        };
+        let (mut records, mut bytes, mut malformed) = (Vec::new(), 0, None);
+        let next = half.reader.read(from, ReadLimit { scan_bytes: SCAN_BYTES_MAX }, |view| {
+            if view.seq >= until || bytes >= max_bytes {
+                return ControlFlow::Break(());
+            }
+            match StoredRecord::decode(view.kind, view.payload) {
+                Ok(StoredRecord { topic, key, payload, .. }) => {
+                    bytes += key.len() + payload.len();
+                    records.push(NewRecord { topic, key: key.to_vec(), payload: payload.to_vec() });
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    malformed = Some((view.seq, error));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        match malformed {
+            Some((offset, source)) if records.is_empty() => Err(ReadError::Record { offset, source }),
+            _ => Ok((records, next.min(until))),
         }
     }
 

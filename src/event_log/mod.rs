@@ -16,6 +16,7 @@ mod orphan;
 mod record;
 mod shared;
 mod shipper;
+mod shipping;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -24,16 +25,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use embedded::{
-    EmbeddedLog, EmbeddedLogConfig, EmbeddedOwner, EmbeddedReader, EventLogHealth, OpenError, log_dir, money_dir,
-    recorded_partitions,
+    EmbeddedLog, EmbeddedLogConfig, EmbeddedMembership, EmbeddedOwner, EmbeddedReader, EventLogHealth, OpenError,
+    log_dir, money_dir, recorded_partitions,
 };
 pub use orphan::{Orphan, OrphanError, OrphanSurvey, Shipped, shipped_dir, shipped_file};
 pub use record::{KEY_BYTES_MAX, KIND_TOPIC_RECORD, NewRecord, Record, RecordError, StoredRecord};
 pub use shared::{
-    Acknowledge, COMMIT_RECORDS_MAX, GROUP_NAME_BYTES_MAX, LogError, LogOwner, LogReader, PartitionGroup, Position,
-    SharedLog,
+    Acknowledge, COMMIT_RECORDS_MAX, GROUP_NAME_BYTES_MAX, LogError, LogMembership, LogOwner, LogReader,
+    PartitionGroup, Position, SharedLog,
 };
 pub use shipper::{CheckpointError, CheckpointFile, Shipment, Shipper, ShipperEffects, ShipperInput, ShipperSettings};
+pub use shipping::{Shipping, ShippingError, ShippingWatch, Which, shipping_file};
 pub use topic::{PartitionCountError, PartitionCounts, Topic, UnknownTopic, partition};
 
 use crate::journal::{self, QuotaLevel};

@@ -8,7 +8,12 @@
 //! * **Claim**: one owner at a time of a group of partitions. What an owner [commits](LogOwner::commit), records and how far it has consumed, is there
 //!   as a whole or, after a newer claim, refused as a whole (INV-46): an owner that does not know yet that it was replaced changes nothing.
 //!
+//! * **Join**: the members of a group share out a topic's partitions, each partition to one of them. A member that dies loses its partitions within
+//!   seconds. It is who should work on what, no more: that no two do is a claim's to see to.
+//!
 //! Everything here may block its thread but [`SharedLog::hand_over`].
+
+use std::collections::BTreeSet;
 
 use super::record::{KEY_BYTES_MAX, NewRecord, Record};
 use super::shipper::CheckpointError;
@@ -114,6 +119,8 @@ pub trait SharedLog: Clone + Send + Sync + 'static {
     type Reader: LogReader;
     /// Owns a group of partitions.
     type Owner: LogOwner;
+    /// Takes part in sharing out partitions.
+    type Membership: LogMembership;
 
     /// How many partitions each topic has.
     fn partition_counts(&self) -> &PartitionCounts;
@@ -133,6 +140,22 @@ pub trait SharedLog: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`LogError`].
     fn claim(&self, group: &PartitionGroup) -> Result<Self::Owner, LogError>;
+
+    /// Joins those who share out the partitions of a topic under that name (of the form of [`PartitionGroup::name`]). Leaves when it is dropped.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn join(&self, group: &str, topic: Topic) -> Result<Self::Membership, LogError>;
+}
+
+/// A member of those who share out the partitions of a topic.
+pub trait LogMembership: Send {
+    /// Takes part, for `wait` at most, and says which partitions are this member's now. Has to be called again and again, within seconds: a member that
+    /// isn't heard of loses its partitions.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn partitions(&mut self, wait: std::time::Duration) -> Result<BTreeSet<u32>, LogError>;
 }
 
 /// Reads partitions of one topic in order. Only what is committed is seen.
@@ -172,11 +195,17 @@ pub trait LogOwner: Send {
 /// Whether the name can be one and the partitions are there.
 pub(super) fn check_group(group: &PartitionGroup, counts: &PartitionCounts) -> Result<(), LogError> {
     let PartitionGroup { name, topic, partitions } = group;
+    check_group_name(name)?;
+    check_partitions(*topic, partitions.iter().copied(), counts)
+}
+
+/// Whether the name of a group can be one.
+pub(super) fn check_group_name(name: &str) -> Result<(), LogError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > GROUP_NAME_BYTES_MAX || !name.chars().all(plain) {
-        return Err(LogError::GroupName(name.clone()));
+        return Err(LogError::GroupName(name.to_owned()));
     }
-    check_partitions(*topic, partitions.iter().copied(), counts)
+    Ok(())
 }
 
 /// Whether the topic has these partitions.

@@ -13,7 +13,7 @@ pub enum Topic {
     Events,
     /// Quartiles, skips, mutes. Key: impression.
     Engagement,
-    /// Copies of grants, as messages. Key: server.
+    /// What accounting tells servers: leases, throttles, standings. Key: server.
     Leases,
     /// Totals and throttles. Key: line item.
     Delivery,
@@ -27,11 +27,13 @@ pub enum Topic {
     Listening,
     /// Events that could not be understood.
     DeadLetter,
+    /// What servers tell accounting: that they are there, what they drew, how far they have shipped. Key: server.
+    Servers,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Events,
         Self::Engagement,
         Self::Leases,
@@ -41,6 +43,7 @@ impl Topic {
         Self::Decisions,
         Self::Listening,
         Self::DeadLetter,
+        Self::Servers,
     ];
 
     /// The name, in Kafka and wherever people read.
@@ -56,6 +59,7 @@ impl Topic {
             Self::Decisions => "segue.decisions",
             Self::Listening => "segue.listening",
             Self::DeadLetter => "segue.dead-letter",
+            Self::Servers => "segue.servers",
         }
     }
 
@@ -72,6 +76,7 @@ impl Topic {
             Self::Decisions => 7,
             Self::Listening => 8,
             Self::DeadLetter => 9,
+            Self::Servers => 10,
         }
     }
 
@@ -87,7 +92,7 @@ impl Topic {
     pub const fn is_money(self) -> bool {
         match self {
             Self::Events | Self::Leases | Self::Delivery | Self::Ledger | Self::Catalog | Self::DeadLetter => true,
-            Self::Engagement | Self::Decisions | Self::Listening => false,
+            Self::Engagement | Self::Decisions | Self::Listening | Self::Servers => false,
         }
     }
 
@@ -96,7 +101,7 @@ impl Topic {
         match self {
             Self::Events | Self::Engagement | Self::Ledger | Self::Decisions => 64,
             Self::Leases | Self::Delivery | Self::Listening => 16,
-            Self::Catalog | Self::DeadLetter => 1,
+            Self::Catalog | Self::DeadLetter | Self::Servers => 1,
         }
     }
 

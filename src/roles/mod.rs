@@ -4,6 +4,7 @@ pub mod accounting;
 pub mod beacon;
 pub mod campaign;
 pub mod decision;
+pub mod fleet;
 pub mod health;
 pub mod heard;
 pub mod invoices;

@@ -112,7 +112,8 @@ fn understood(record: &JournalRecord, file: &Arc<str>, log: &mut Log, report: &m
         | Topic::Catalog
         | Topic::Decisions
         | Topic::Listening
-        | Topic::DeadLetter => return,
+        | Topic::DeadLetter
+        | Topic::Servers => return,
     };
     let envelope = events::decode(stored.payload).map_err(|error| error.to_string());
     if let Ok(envelope) = &envelope

@@ -3,7 +3,7 @@
 //! How far an owner has consumed is kept in a file a partition, `<data>/journal/consumed/<group>-<partition>`, in the form of the shipper's
 //! checkpoints. The records are durable before the position is: a crash between the two makes the owner's work be done again, with the same ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::EmbeddedLog;
 use crate::event_log::record::{NewRecord, Record};
 use crate::event_log::shared::{
-    Acknowledge, LogError, LogOwner, LogReader, PartitionGroup, Position, SharedLog, check_commit, check_group,
-    check_partitions,
+    Acknowledge, LogError, LogMembership, LogOwner, LogReader, PartitionGroup, Position, SharedLog, check_commit,
+    check_group, check_group_name, check_partitions,
 };
 use crate::event_log::shipper::CheckpointFile;
 use crate::event_log::topic::{PartitionCounts, Topic};
@@ -41,6 +41,7 @@ fn locked(claims: &Mutex<u64>) -> MutexGuard<'_, u64> {
 impl SharedLog for Arc<EmbeddedLog> {
     type Reader = EmbeddedReader;
     type Owner = EmbeddedOwner;
+    type Membership = EmbeddedMembership;
 
     fn partition_counts(&self) -> &PartitionCounts {
         &self.partitions
@@ -82,6 +83,65 @@ impl SharedLog for Arc<EmbeddedLog> {
         let consumed = positions(files.iter().map(|(partition, file)| (partition, file.checkpoint())));
         let log = Arc::clone(self);
         Ok(EmbeddedOwner { log, group: group.clone(), claims, claim, files, consumed })
+    }
+
+    fn join(&self, group: &str, topic: Topic) -> Result<EmbeddedMembership, LogError> {
+        check_group_name(group)?;
+        let number = self.members.join(group);
+        let (log, partitions) = (Arc::clone(self), self.partitions.of(topic));
+        Ok(EmbeddedMembership { log, group: group.to_owned(), number, partitions })
+    }
+}
+
+/// Who takes part in which group, by the number that each got.
+#[derive(Default, Debug)]
+pub(super) struct Members(Mutex<BTreeMap<String, BTreeSet<u64>>>);
+
+impl Members {
+    fn join(&self, group: &str) -> u64 {
+        let mut groups = self.lock();
+        let members = groups.entry(group.to_owned()).or_default();
+        let number = members.last().map_or(0, |last| last + 1);
+        members.insert(number);
+        number
+    }
+
+    fn leave(&self, group: &str, number: u64) {
+        if let Some(members) = self.lock().get_mut(group) {
+            members.remove(&number);
+        }
+    }
+
+    /// Each in turn gets a partition.
+    fn partitions(&self, group: &str, number: u64, count: u32) -> BTreeSet<u32> {
+        let groups = self.lock();
+        let Some(members) = groups.get(group) else { return BTreeSet::new() };
+        let turns = members.iter().cycle();
+        (0..count).zip(turns).filter(|(_, member)| **member == number).map(|(partition, _)| partition).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, BTreeSet<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes part in sharing out partitions among the members of one process; see [`SharedLog::join`].
+pub struct EmbeddedMembership {
+    log: Arc<EmbeddedLog>,
+    group: String,
+    number: u64,
+    partitions: u32,
+}
+
+impl LogMembership for EmbeddedMembership {
+    fn partitions(&mut self, _: Duration) -> Result<BTreeSet<u32>, LogError> {
+        Ok(self.log.members.partitions(&self.group, self.number, self.partitions))
+    }
+}
+
+impl Drop for EmbeddedMembership {
+    fn drop(&mut self) {
+        self.log.members.leave(&self.group, self.number);
     }
 }
 

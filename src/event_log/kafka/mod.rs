@@ -6,11 +6,14 @@
 //! * **Claim**: a transactional producer a partition group, whose `transactional.id` is the group's. Claiming raises its epoch, and the broker refuses
 //!   what an older epoch sends. How far a group has consumed is its consumer group's offset, sent in the same transaction as what it made.
 //!
+//! * **Join**: a consumer group, which Kafka shares a topic's partitions out to; nothing is read by it.
+//!
 //! The partition is computed here ([`PartitionCounts::partition`]), never by the client library: a key's place is the same in every implementation.
 //!
 //! Left to others: who claims which group. The topics are made by `segue topics apply` ([`topics`]); none is made by writing to it.
 
 mod connection;
+mod membership;
 mod owner;
 mod reader;
 pub mod topics;
@@ -25,11 +28,14 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::{ClientConfig, ClientContext, Message as _};
 
 use super::record::{KEY_BYTES_MAX, NewRecord};
-use super::shared::{Acknowledge, LogError, PartitionGroup, Position, SharedLog, check_group, check_partitions};
+use super::shared::{
+    Acknowledge, LogError, PartitionGroup, Position, SharedLog, check_group, check_group_name, check_partitions,
+};
 use super::topic::{PartitionCounts, Topic};
 use crate::model::WallMs;
 pub use connection::{Compression, Connection, Login, Mechanism, Password, Security};
 use connection::{Context, Watch};
+pub use membership::KafkaMembership;
 pub use owner::KafkaOwner;
 pub use reader::KafkaReader;
 pub use trouble::Trouble;
@@ -118,6 +124,7 @@ impl Drop for Inner {
 impl SharedLog for KafkaLog {
     type Reader = KafkaReader;
     type Owner = KafkaOwner;
+    type Membership = KafkaMembership;
 
     fn partition_counts(&self) -> &PartitionCounts {
         &self.0.config.partitions
@@ -147,6 +154,11 @@ impl SharedLog for KafkaLog {
     fn claim(&self, group: &PartitionGroup) -> Result<KafkaOwner, LogError> {
         check_group(group, &self.0.config.partitions)?;
         KafkaOwner::claim(self, group)
+    }
+
+    fn join(&self, group: &str, topic: Topic) -> Result<KafkaMembership, LogError> {
+        check_group_name(group)?;
+        Ok(KafkaMembership::join(&self.0.config.connection, group, topic)?)
     }
 }
 

@@ -72,29 +72,6 @@ impl KafkaReader {
         Ok(Self { topic, name, consumer, watch, answer_within, next, ended: BTreeSet::new(), untold: None })
     }
 
-    /// Whether the library goes on by itself after this.
-    fn is_passing(error: &KafkaError) -> bool {
-        use RDKafkaErrorCode::{
-            AllBrokersDown, BrokerTransportFailure, CoordinatorNotAvailable, LeaderNotAvailable, NetworkException,
-            NotCoordinator, NotLeaderForPartition, OperationTimedOut, RequestTimedOut, Resolve,
-        };
-        error.rdkafka_error_code().is_some_and(|code| {
-            [
-                AllBrokersDown,
-                BrokerTransportFailure,
-                CoordinatorNotAvailable,
-                LeaderNotAvailable,
-                NetworkException,
-                NotCoordinator,
-                NotLeaderForPartition,
-                OperationTimedOut,
-                RequestTimedOut,
-                Resolve,
-            ]
-            .contains(&code)
-        })
-    }
-
     fn trouble(&self, error: &KafkaError) -> Trouble {
         match error.rdkafka_error_code() {
             Some(code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) => {
@@ -137,7 +114,7 @@ impl LogReader for KafkaReader {
                 Some(Err(error)) => {
                     passing_troubles += 1;
                     // Trouble that passes ends the read only where no retry mends it, or when there is no end of it.
-                    let is_passing = Self::is_passing(&error) && self.watch.refusal().is_none();
+                    let is_passing = is_passing(&error) && self.watch.refusal().is_none();
                     if !is_passing {
                         self.untold = Some(self.trouble(&error));
                     }
@@ -175,6 +152,29 @@ impl LogReader for KafkaReader {
         let (_, end) = ends.map_err(|error| self.trouble(&error))?;
         Ok(u64::try_from(end).unwrap_or(0))
     }
+}
+
+/// Whether the library goes on by itself after this.
+pub(super) fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, CoordinatorNotAvailable, LeaderNotAvailable, NetworkException,
+        NotCoordinator, NotLeaderForPartition, OperationTimedOut, RequestTimedOut, Resolve,
+    };
+    error.rdkafka_error_code().is_some_and(|code| {
+        [
+            AllBrokersDown,
+            BrokerTransportFailure,
+            CoordinatorNotAvailable,
+            LeaderNotAvailable,
+            NetworkException,
+            NotCoordinator,
+            NotLeaderForPartition,
+            OperationTimedOut,
+            RequestTimedOut,
+            Resolve,
+        ]
+        .contains(&code)
+    })
 }
 
 fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {

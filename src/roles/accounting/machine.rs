@@ -27,6 +27,8 @@ pub struct MachineSettings {
     pub server_id: ServerId,
     /// That server's run.
     pub boot_id: BootId,
+    /// The partition of the events that it owns; 0 where one log holds all of them.
+    pub partition: u32,
     /// Need that a lease covers, in milliseconds; also its time to draw.
     pub lease_ms: u64,
     /// Time between two commits, in milliseconds.
@@ -86,11 +88,12 @@ impl AccountingMachine {
     #[must_use]
     pub fn new(settings: MachineSettings, state: LedgerState, now: Now) -> Self {
         let fleet = Fleet::new(state.register, settings.report_ms, settings.clock_tolerance_ms);
+        let sealer = Sealer::new(settings.partition, state.sums, state.checkpoint);
         Self {
             settings,
             book: state.book,
             chain: state.chain,
-            sealer: Sealer::new(state.sums, state.checkpoint),
+            sealer,
             contracts: Contracts::default(),
             fleet,
             paces: BTreeMap::new(),
@@ -166,6 +169,11 @@ impl AccountingMachine {
         if self.sealer.has_news(&self.chain) {
             self.seal();
         }
+        self.commit(now, true)
+    }
+
+    /// All that is not committed yet, for an owner that hands the books on. None when nothing changed.
+    pub fn rest(&mut self, now: Now) -> Option<Commit> {
         self.commit(now, true)
     }
 

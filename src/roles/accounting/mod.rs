@@ -14,19 +14,24 @@
 //! A grant is usable only once it is durable and read back (INV-25): the machine proposes it, the log holds it, and what is read from the
 //! log opens it. At most one proposal of an advertiser is under way, so no two can count the same money.
 
+mod embedded;
 mod fleet;
 mod holding;
 mod machine;
 mod pace;
+mod partitions;
 mod sealed;
+mod shared;
 mod shell;
 #[cfg(test)]
 pub(crate) mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use embedded::{AccountingHandle, spawn};
 pub use machine::{AccountingMachine, MachineSettings};
-pub use shell::{AccountingError, AccountingHandle, AccountingWatch, Feed, ShellSettings, spawn};
+pub use partitions::{OpenLedger, PartitionsHandle, PartitionsWatch, spawn_partitions};
+pub use shell::{AccountingError, AccountingWatch, Feed, ShellSettings};
 
 use crate::accounting::{Commit, Outcome, RecordDigest, Refusal};
 use crate::catalog::Entity;

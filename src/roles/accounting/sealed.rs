@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{AccountingError, AccountingMachine};
 use crate::accounting::checkpoint_digest;
-use crate::event_log::{EventLog, ReadError, Record, Topic};
+use crate::event_log::{EventLog, NewRecord, ReadError, Record, Topic};
 use crate::events::{self, Checkpoint, Envelope, Event, LedgerRecord};
 use crate::journal;
 use crate::model::{BootId, ServerId};
@@ -28,37 +28,33 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Reads which checkpoints the log has that the store may lack, tells the machine, and appends the store's newest if the log lacks that.
-    ///
-    /// # Errors
-    /// [`AccountingError`] when the log can't be read or written.
-    pub(super) fn open(
-        log: &EventLog,
-        machine: &mut AccountingMachine,
-        (server_id, boot_id): (ServerId, BootId),
-    ) -> Result<Self, AccountingError> {
-        let newest = machine.checkpoint().copied();
-        let mut announcer = Self { known: BTreeSet::new(), server_id, boot_id };
-        for checkpoint in checkpoints_in(log, newest.map_or(0, |newest| newest.cursor))? {
-            announcer.known.insert(checkpoint_digest(&checkpoint));
-            machine.expect_checkpoint(checkpoint.chain_records);
-        }
-        announcer.announce(log, newest.as_slice())?;
-        Ok(announcer)
+    /// One that knows of none.
+    pub(super) const fn new((server_id, boot_id): (ServerId, BootId)) -> Self {
+        Self { known: BTreeSet::new(), server_id, boot_id }
     }
 
-    /// Appends the records of checkpoints that the log lacks.
+    /// Reads which checkpoints the log has that the store may lack, tells the machine, and returns the record of the store's newest if the log lacks that.
     ///
     /// # Errors
-    /// [`AccountingError`] when they can't be appended.
-    pub(super) fn announce(&mut self, log: &EventLog, checkpoints: &[Checkpoint]) -> Result<(), AccountingError> {
+    /// [`AccountingError`] when the log can't be read.
+    pub(super) fn catch_up(
+        &mut self,
+        log: &EventLog,
+        machine: &mut AccountingMachine,
+    ) -> Result<Vec<NewRecord>, AccountingError> {
+        let newest = machine.checkpoint().copied();
+        for checkpoint in checkpoints_in(log, newest.map_or(0, |newest| newest.cursor))? {
+            self.known.insert(checkpoint_digest(&checkpoint));
+            machine.expect_checkpoint(checkpoint.chain_records);
+        }
+        Ok(self.announce(newest.as_slice()))
+    }
+
+    /// The records of checkpoints that the log lacks. They are to be appended.
+    pub(super) fn announce(&mut self, checkpoints: &[Checkpoint]) -> Vec<NewRecord> {
         let fresh = checkpoints.iter().filter(|checkpoint| self.known.insert(checkpoint_digest(checkpoint)));
         let ids = (self.server_id, self.boot_id);
-        let new: Vec<_> = fresh.map(|checkpoint| records::encode(&envelope(checkpoint, ids))).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        log.append_blocking(new).map_err(AccountingError::Append).map(drop)
+        fresh.map(|checkpoint| records::encode(&envelope(checkpoint, ids))).collect()
     }
 }
 

@@ -1,14 +1,15 @@
-//! The thread that does accounting's I/O: reads the log, turns the machine's crank, appends, commits, tells the decision server.
+//! What does accounting's I/O around the machine: reads the log, turns the crank, appends, commits, tells the servers.
 //!
-//! One thread, blocking: the log, the store and the machine are used from nowhere else, so nothing is locked. What comes in (catalogue
-//! changes, reports) waits in a bounded channel. An error ends the thread: accounting that can't read or commit must not grant, and whoever
-//! started it sees [`AccountingHandle::has_ended`], says so in health and exits; the next start goes on from the last commit.
+//! One thread, blocking: the log, the store and the machine are used from nowhere else, so nothing is locked. What comes in (catalogue changes,
+//! reports, servers' words) waits in a bounded channel. An error ends the thread: accounting that can't read or commit must not grant; whoever started
+//! it says so and begins anew, from the last commit.
+//!
+//! Where the log is, and how what accounting makes gets into it, is a [`Ground`]: this server's own journal ([`super::embedded`]), or a partition of a
+//! log that servers share ([`super::shared`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::sealed::Announcer;
 use super::{
@@ -18,23 +19,19 @@ use super::{
 use crate::accounting::{Commit, Outcome, ServerEntry, record_digest};
 use crate::catalog::Entity;
 use crate::clock::Clock;
-use crate::event_log::{AppendError, EventLog, ReadError, Record, Topic};
+use crate::event_log::{AppendError, LogError, NewRecord, ReadError, Record};
 use crate::events::{self, EventError};
-use crate::journal::{self, FaultPoint, Faults};
+use crate::journal::{FaultPoint, Faults};
 use crate::model::{BootId, MonotonicMs, Now, ServerId};
 use crate::roles::records;
 use crate::store::{LedgerStore, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
 /// Records of one read: some milliseconds of work, so that a stop is noticed soon.
-const READ_RECORDS_MAX: usize = 8_192;
-/// Bytes of one read.
-const READ_BYTES_MAX: usize = 4 << 20;
-/// How long to wait for records when there are none, in milliseconds; also how long a catalogue change may wait.
-const IDLE_WAIT_MS: u64 = 20;
+pub(super) const READ_RECORDS_MAX: usize = 8_192;
 /// Changes and reports that may wait: some seconds of reports, or an import in chunks. When full, a sender of changes waits and a report is
 /// left out (the next one says it all).
-const FEED_MAX: usize = 64;
+pub(super) const FEED_MAX: usize = 64;
 /// Time between two marks of this server, in milliseconds.
 const MARK_EVERY_MS: u64 = 1_000;
 /// Time between two counts of open leases for the metrics, in milliseconds.
@@ -45,17 +42,21 @@ const GAUGE_MS: u64 = 5_000;
 pub enum Feed {
     /// Entities as of their newest revision. At the start: the whole catalogue.
     CatalogChanged(Vec<Entity>),
-    /// What the decision server did.
-    Report(ServerReport),
-    /// This server is on its way out: it gets no more leases.
-    Draining,
+    /// What a decision server did. It was [on its way](ServerReport::transit_ms) until `came`, and has waited here since.
+    Report {
+        /// The report.
+        report: ServerReport,
+        /// When it came, by this process's clock.
+        came: MonotonicMs,
+    },
+    /// What a server says of itself.
+    Server(ServerSays),
 }
 
 /// What the thread needs to know.
 #[derive(Clone, Debug)]
 pub struct ShellSettings {
-    /// The machine's settings. The server named there is the one that this thread speaks for: it registers it, marks how far its journal is
-    /// complete, and closes it.
+    /// The machine's settings. The server named there is the one that this thread runs in.
     pub machine: MachineSettings,
     /// Longest time from a record's stamp to its place in the log, in milliseconds.
     pub settle_margin_ms: i64,
@@ -63,7 +64,7 @@ pub struct ShellSettings {
     pub faults: Faults,
 }
 
-/// Why accounting stopped. None of these is worth a retry in this process.
+/// Why accounting stopped. None of these is worth a retry without a new beginning from the last commit.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountingError {
     /// The log can't be read.
@@ -80,6 +81,9 @@ pub enum AccountingError {
     /// Grants or closes can't be appended.
     #[error("accounting can't append to the event log")]
     Append(#[source] AppendError),
+    /// The log that servers share refuses; another owner may have taken the partition.
+    #[error("accounting can't use the shared event log")]
+    Shared(#[from] LogError),
     /// The ledger can't be read or committed.
     #[error("accounting can't use its store")]
     Store(#[source] StoreError),
@@ -91,20 +95,45 @@ pub enum AccountingError {
     Panicked,
 }
 
+/// Records of the log, and how far they reach.
+pub(super) struct Read {
+    pub(super) records: Vec<Record>,
+    /// Where reading goes on.
+    pub(super) next: u64,
+    /// The end of the log when the read began; [`u64::MAX`] while it is not known and not reached.
+    pub(super) end: u64,
+}
+
+/// The log as accounting uses it.
+pub(super) trait Ground: Send {
+    /// The next records from `from` on.
+    fn read(&mut self, from: u64) -> Result<Read, AccountingError>;
+    /// Puts records into the log, and messages where they travel through it: durable now, or with the next [`Ground::flush`].
+    fn append(&mut self, records: Vec<NewRecord>, messages: &[Message]) -> Result<(), AccountingError>;
+    /// Makes durable what was put into the log until now, together with the note that it was read up to `cursor`.
+    fn flush(&mut self, cursor: u64, now: Now) -> Result<(), AccountingError>;
+    /// Hands messages over that don't travel through the log.
+    fn tell(&mut self, messages: Vec<Message>);
+    /// Waits for records at or behind `cursor`, for some milliseconds at most.
+    fn wait(&mut self, cursor: u64);
+    /// The end of the log that this very server writes, if it does: then it speaks for itself.
+    fn own_end(&self) -> Option<u64>;
+}
+
 /// What is shared with whoever asks how it is.
 #[derive(Default, Debug)]
-struct Status {
-    stop: AtomicBool,
-    replayed: AtomicBool,
-    ended: AtomicBool,
-    cursor: AtomicU64,
+pub(super) struct Status {
+    pub(super) stop: AtomicBool,
+    pub(super) replayed: AtomicBool,
+    pub(super) ended: AtomicBool,
+    pub(super) cursor: AtomicU64,
     /// The register as of a moment ago.
     servers: Mutex<Vec<ServerEntry>>,
 }
 
 /// How accounting is, for health checks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AccountingWatch(Arc<Status>);
+pub struct AccountingWatch(pub(super) Arc<Status>);
 
 impl AccountingWatch {
     /// Whether the log was read to its end since the start: from then on leases are granted.
@@ -126,174 +155,52 @@ impl AccountingWatch {
     }
 }
 
-/// Says that the thread has ended, also when it ends in a panic.
-struct EndedWhenDropped(Arc<Status>);
-
-impl Drop for EndedWhenDropped {
-    fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
-    }
+/// The thread's state.
+pub(super) struct Shell<G> {
+    pub(super) machine: AccountingMachine,
+    pub(super) announcer: Announcer,
+    pub(super) ground: G,
+    pub(super) store: LedgerStore,
+    pub(super) faults: Faults,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) inbox: Receiver<Feed>,
+    pub(super) status: Arc<Status>,
+    pub(super) counted_at: MonotonicMs,
+    /// This server and its run.
+    pub(super) server: (ServerId, BootId),
+    pub(super) settle_margin_ms: i64,
+    pub(super) marked_at: Option<MonotonicMs>,
 }
 
-/// Accounting, running. Dropping it stops it in good order.
-#[derive(Debug)]
-pub struct AccountingHandle {
-    feed: SyncSender<Feed>,
-    status: Arc<Status>,
-    thread: Option<JoinHandle<Result<(), AccountingError>>>,
-}
-
-impl AccountingHandle {
-    /// Tells it of a change of the catalogue. Waits while the channel is full. Not for an async worker.
-    pub fn catalog_changed(&self, entities: Vec<Entity>) {
-        // A thread that has ended is seen by `has_ended`; the change itself is durable in the catalogue.
-        let _ = self.feed.send(Feed::CatalogChanged(entities));
+impl<G: Ground> Shell<G> {
+    /// Appends what the log lacks of what the books have.
+    pub(super) fn begin(&mut self, unannounced: Vec<NewRecord>) -> Result<(), AccountingError> {
+        self.ground.append(unannounced, &[])
     }
 
-    /// Hands over a report, or leaves it out when the channel is full: the next one says it all. Never blocks.
-    pub fn report(&self, report: ServerReport) {
-        match self.feed.try_send(Feed::Report(report)) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    /// Runs until it is stopped or can't go on.
+    pub(super) fn run(mut self) -> Result<(), AccountingError> {
+        let speaks = self.ground.own_end().is_some();
+        if speaks {
+            self.say(ServerNews::Registered)?;
         }
-    }
-
-    /// This server drains: it gets no more leases. Waits while the channel is full. Not for an async worker.
-    pub fn drain(&self) {
-        // A thread that has ended gives no leases either.
-        let _ = self.feed.send(Feed::Draining);
-    }
-
-    /// How it is, for whoever asks.
-    #[must_use]
-    pub fn watch(&self) -> AccountingWatch {
-        AccountingWatch(Arc::clone(&self.status))
-    }
-
-    /// A sender of changes and reports, for a thread of its own.
-    #[must_use]
-    pub fn feed(&self) -> SyncSender<Feed> {
-        self.feed.clone()
-    }
-
-    /// Whether the log was read to its end since the start: from then on leases are granted.
-    #[must_use]
-    pub fn is_replayed(&self) -> bool {
-        self.status.replayed.load(Ordering::Acquire)
-    }
-
-    /// Offset after the last record applied.
-    #[must_use]
-    pub fn cursor(&self) -> u64 {
-        self.status.cursor.load(Ordering::Acquire)
-    }
-
-    /// Whether the thread has ended, be it for an error. Ask [`AccountingHandle::stop`] which.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Applies the log to its end, commits, and ends the thread. Whoever appends to the log should have stopped before.
-    ///
-    /// # Errors
-    /// [`AccountingError`]: why it had stopped by itself, or could not do that.
-    pub fn stop(mut self) -> Result<(), AccountingError> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<(), AccountingError> {
-        self.status.stop.store(true, Ordering::Release);
-        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(AccountingError::Panicked)))
-    }
-}
-
-impl Drop for AccountingHandle {
-    fn drop(&mut self) {
-        if let Err(error) = self.join() {
-            tracing::error!(error = &error as &dyn std::error::Error, "accounting stopped");
-        }
-    }
-}
-
-/// Starts accounting on a thread of its own. `send` hands a message to the decision server; it must not block for long.
-///
-/// # Errors
-/// [`AccountingError`] when the store can't be loaded or the thread not started.
-pub fn spawn(
-    log: EventLog,
-    store: LedgerStore,
-    settings: ShellSettings,
-    clock: Clock,
-    metrics: Metrics,
-    send: impl Fn(Message) + Send + 'static,
-) -> Result<AccountingHandle, AccountingError> {
-    let state = store.load().map_err(AccountingError::Store)?;
-    let status = Arc::new(Status::default());
-    let (feed, inbox) = sync_channel(FEED_MAX);
-    let now = clock.now();
-    let (server_id, boot_id) = (settings.machine.server_id, settings.machine.boot_id);
-    let mut machine = AccountingMachine::new(settings.machine, state, now);
-    let announcer = Announcer::open(&log, &mut machine, (server_id, boot_id))?;
-    let shell = Shell {
-        machine,
-        announcer,
-        log,
-        store,
-        faults: settings.faults,
-        clock,
-        metrics,
-        send: Box::new(send),
-        inbox,
-        status: Arc::clone(&status),
-        counted_at: now.monotonic,
-        server: (server_id, boot_id),
-        settle_margin_ms: settings.settle_margin_ms,
-        marked_at: None,
-    };
-    let thread = std::thread::Builder::new()
-        .name("accounting".to_owned())
-        .spawn(move || {
-            let _ended = EndedWhenDropped(Arc::clone(&shell.status));
-            shell.run()
-        })
-        .map_err(AccountingError::Thread)?;
-    Ok(AccountingHandle { feed, status, thread: Some(thread) })
-}
-
-struct Shell {
-    machine: AccountingMachine,
-    announcer: Announcer,
-    log: EventLog,
-    store: LedgerStore,
-    faults: Faults,
-    clock: Clock,
-    metrics: Metrics,
-    send: Box<dyn Fn(Message) + Send>,
-    inbox: Receiver<Feed>,
-    status: Arc<Status>,
-    counted_at: MonotonicMs,
-    /// This server, for which it speaks, and its run.
-    server: (ServerId, BootId),
-    settle_margin_ms: i64,
-    marked_at: Option<MonotonicMs>,
-}
-
-impl Shell {
-    fn run(mut self) -> Result<(), AccountingError> {
-        self.say(ServerNews::Registered)?;
         loop {
             let stopping = self.status.stop.load(Ordering::Acquire);
+            if stopping && !speaks {
+                return self.commit_rest();
+            }
             if !stopping {
                 self.take_feed()?;
             }
             self.mark()?;
             let (read, at_end) = self.read()?;
+            self.ground.flush(self.machine.cursor(), self.clock.now())?;
             if stopping && at_end {
                 return self.close();
             }
             if at_end && read == 0 {
-                // The end of what is there is a bound to wait beyond; records of other topics wake it too, which does no harm.
-                let _ = self.log.wait_beyond(Topic::Events, self.machine.cursor(), Duration::from_millis(IDLE_WAIT_MS));
+                self.ground.wait(self.machine.cursor());
             }
         }
     }
@@ -302,18 +209,19 @@ impl Shell {
         loop {
             match self.inbox.try_recv() {
                 Ok(Feed::CatalogChanged(entities)) => self.step(Input::CatalogChanged(entities))?,
-                Ok(Feed::Report(report)) => self.reported(report)?,
-                Ok(Feed::Draining) => self.say(ServerNews::Draining)?,
+                Ok(Feed::Report { report, came }) => self.reported(report, came)?,
+                Ok(Feed::Server(says)) => self.step(Input::Server(says))?,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
             }
         }
     }
 
-    /// A report of this process: the clocks are the same, so how long it was on its way is known.
-    fn reported(&mut self, mut report: ServerReport) -> Result<(), AccountingError> {
+    /// A report waits a while before it is looked at, and the clocks that it tells of go on.
+    fn reported(&mut self, mut report: ServerReport, came: MonotonicMs) -> Result<(), AccountingError> {
         let now = self.clock.now();
         // Each of four readings is cut to its millisecond.
-        report.transit_ms = now.monotonic.since(report.at.monotonic).saturating_add(2);
+        let waited_ms = now.monotonic.since(came).saturating_add(2);
+        report.transit_ms = report.transit_ms.saturating_add(waited_ms);
         self.step_at(Input::ServerReport(report), now)
     }
 
@@ -322,46 +230,45 @@ impl Shell {
         self.step(Input::Server(ServerSays { server_id, boot_id, news }))
     }
 
-    /// Marks how far this server's journal, which is the log, is complete.
+    /// Marks how far this server's journal is complete, where that is the log.
     fn mark(&mut self) -> Result<(), AccountingError> {
         let Now { wall, monotonic } = self.clock.now();
         if self.marked_at.is_some_and(|at| monotonic.since(at) < MARK_EVERY_MS) {
             return Ok(());
         }
-        self.marked_at = Some(monotonic);
         // The clock before the end: what was received until then, less the margin, lies before the end.
-        let shipped_end = self.log.durable_end(Topic::Events);
+        let Some(shipped_end) = self.ground.own_end() else { return Ok(()) };
+        self.marked_at = Some(monotonic);
         self.say(ServerNews::Complete { until: wall.plus_ms(-self.settle_margin_ms), shipped_end })
     }
 
-    /// This server has ended and all that it acknowledged is applied: its last mark, and the last commit.
+    /// This server has ended and all that it acknowledged is applied: its last mark, and the last commit with its checkpoint.
     fn close(&mut self) -> Result<(), AccountingError> {
         let (until, shipped_end) = (self.clock.now().wall, self.machine.cursor());
         self.say(ServerNews::Closed { until, shipped_end })?;
-        self.commit_rest()
+        let now = self.clock.now();
+        let commit = self.machine.finish(now);
+        commit.map_or(Ok(()), |commit| self.commit(&commit, now))
+    }
+
+    /// The last commit of an owner that hands its partition on. No checkpoint: the next owner seals it where the log says that it is due.
+    fn commit_rest(&mut self) -> Result<(), AccountingError> {
+        let now = self.clock.now();
+        let commit = self.machine.rest(now);
+        commit.map_or(Ok(()), |commit| self.commit(&commit, now))?;
+        self.ground.flush(self.machine.cursor(), now)
     }
 
     /// Reads and applies the next records. Returns how many, and whether that was all.
     fn read(&mut self) -> Result<(usize, bool), AccountingError> {
-        // Before the read: what is appended while it runs is not counted as read.
-        let end = self.log.durable_end(Topic::Events);
-        let from = self.machine.cursor();
-        let batch = match self.log.read(Topic::Events, None, from, READ_RECORDS_MAX, READ_BYTES_MAX) {
-            Ok(batch) => batch,
-            Err(ReadError::Journal(journal::ReadError::Damaged { damage, resume_at })) => {
-                // What is lost can't be billed; what comes after can. Audit and health name the damage.
-                tracing::error!(%damage, resume_at, "accounting passes over damaged records");
-                self.step(Input::Records(Batch { records: Vec::new(), next: resume_at, end }))?;
-                return Ok((0, resume_at >= end));
-            }
-            Err(error) => return Err(AccountingError::Read(error)),
-        };
-        let next = batch.next_offset;
-        let records = batch.records.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let Read { records, next, end } = self.ground.read(self.machine.cursor())?;
+        let records = records.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
         let read = records.len();
         // Also when nothing was read: the machine learns that it is at the end, and that time passes.
         self.step(Input::Records(Batch { records, next, end }))?;
-        self.metrics.set(Metric::AccountingLag, end.saturating_sub(next));
+        if end != u64::MAX {
+            self.metrics.set(Metric::AccountingLag, end.saturating_sub(next));
+        }
         Ok((read, next >= end))
     }
 
@@ -372,14 +279,12 @@ impl Shell {
     fn step_at(&mut self, input: Input, now: Now) -> Result<(), AccountingError> {
         let effects = self.machine.step(input, now);
         self.count(&effects);
-        if !effects.append.is_empty() {
-            let records = effects.append.iter().map(records::encode).collect();
-            self.log.append_blocking(records).map_err(AccountingError::Append)?;
-        }
+        let records = effects.append.iter().map(records::encode).collect();
+        self.ground.append(records, &effects.messages)?;
         if let Some(commit) = &effects.commit {
-            self.commit(commit)?;
+            self.commit(commit, now)?;
         }
-        effects.messages.into_iter().for_each(&self.send);
+        self.ground.tell(effects.messages);
         self.status.cursor.store(self.machine.cursor(), Ordering::Release);
         self.status.replayed.store(self.machine.is_replayed(), Ordering::Release);
         self.show_servers();
@@ -395,17 +300,17 @@ impl Shell {
     }
 
     /// Two passes of the fault point a commit: before it (odd ones) and after it (even ones).
-    fn commit(&mut self, commit: &Commit) -> Result<(), AccountingError> {
+    fn commit(&mut self, commit: &Commit, now: Now) -> Result<(), AccountingError> {
+        // What was made of the records before the cursor is in the log before the store says that they are done with.
+        self.ground.flush(commit.cursor, now)?;
         self.faults.reach(FaultPoint::AccountingCommit);
         self.store.commit(commit).map_err(AccountingError::Store)?;
         self.faults.reach(FaultPoint::AccountingCommit);
-        self.announcer.announce(&self.log, &commit.sealed.checkpoints)
-    }
-
-    fn commit_rest(&mut self) -> Result<(), AccountingError> {
-        let now = self.clock.now();
-        let commit = self.machine.finish(now);
-        commit.map_or(Ok(()), |commit| self.commit(&commit))
+        let announced = self.announcer.announce(&commit.sealed.checkpoints);
+        if announced.is_empty() {
+            return Ok(());
+        }
+        self.ground.append(announced, &[])
     }
 
     fn count(&mut self, effects: &RoleEffects) {

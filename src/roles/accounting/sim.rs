@@ -16,7 +16,7 @@ use crate::accounting::{CLOCK_TOLERANCE_MS, Commit, Refusal, SETTLE_MARGIN_MS, r
 use crate::catalog::{Entity, LineSlot};
 use crate::decision::{LeaseDesk, Spending};
 use crate::entropy::Entropy;
-use crate::event_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Record, Topic};
+use crate::event_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, NewRecord, Record, Topic};
 use crate::events::{self, Envelope, Event};
 use crate::journal::{Drive, Identity, JournalConfig, RealDisk, SharedDisk};
 use crate::model::{
@@ -127,6 +127,7 @@ fn settings(boot: u128) -> MachineSettings {
     MachineSettings {
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(boot),
+        partition: 0,
         lease_ms: LEASE_MS,
         commit_interval_ms: 200,
         report_ms: REPORT_MS,
@@ -137,6 +138,20 @@ fn settings(boot: u128) -> MachineSettings {
 fn slot(line_item_id: LineItemId) -> LineSlot {
     let n = (0..LINES).position(|n| line(n) == line_item_id).expect("one of the lines");
     LineSlot(u32::try_from(n).expect("small"))
+}
+
+/// An announcer that knows what the log has; what the log lacks is appended.
+pub(super) fn announcer(log: &EventLog, machine: &mut AccountingMachine, boot: u128) -> Announcer {
+    let mut announcer = Announcer::new(ids(boot));
+    let unannounced = announcer.catch_up(log, machine).expect("reads");
+    append(log, unannounced);
+    announcer
+}
+
+fn append(log: &EventLog, records: Vec<NewRecord>) {
+    if !records.is_empty() {
+        log.append_blocking(records).expect("appended");
+    }
 }
 
 impl DecisionServer {
@@ -232,7 +247,7 @@ impl Sim {
         let log = EventLog::Embedded(Arc::new(log));
         let mut machine = AccountingMachine::new(settings(100), ledger.load().expect("loads"), now);
         let mut sim = Self {
-            announcer: Announcer::open(&log, &mut machine, ids(100)).expect("reads"),
+            announcer: announcer(&log, &mut machine, 100),
             machine,
             log,
             ledger,
@@ -450,7 +465,7 @@ impl Sim {
     pub(crate) fn crash_accounting(&mut self) {
         self.boots += 1;
         self.machine = AccountingMachine::new(settings(self.boots), self.ledger.load().expect("loads"), self.now);
-        self.announcer = Announcer::open(&self.log, &mut self.machine, ids(self.boots)).expect("reads");
+        self.announcer = announcer(&self.log, &mut self.machine, self.boots);
         self.tell_catalogue();
         // Accounting says anew what it says only when it changes.
         for server in &mut self.servers {
@@ -495,7 +510,8 @@ impl Sim {
 
     fn commit(&mut self, commit: &Commit) {
         self.ledger.commit(commit).expect("commits");
-        self.announcer.announce(&self.log, &commit.sealed.checkpoints).expect("appended");
+        let announced = self.announcer.announce(&commit.sealed.checkpoints);
+        append(&self.log, announced);
     }
 
     /// Half a virtual day with crashes, changes of budgets and quiet hours in which leases close; then a stop.

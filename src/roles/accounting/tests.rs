@@ -21,6 +21,7 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::
     let settings = MachineSettings {
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(1),
+        partition: 0,
         lease_ms: 900_000,
         commit_interval_ms: 20_000,
         report_ms: 1_000,
@@ -31,7 +32,8 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::
     let register = crate::accounting::Register::load(sim.ledger.servers().expect("reads"));
     let state = crate::accounting::LedgerState { register, ..ledger.load().expect("loads") };
     let mut machine = AccountingMachine::new(settings, state, now);
-    drop(Announcer::open(&sim.log, &mut machine, (ServerId::from_u128(7), BootId::from_u128(1))).expect("reads"));
+    let mut announcer = Announcer::new((ServerId::from_u128(7), BootId::from_u128(1)));
+    drop(announcer.catch_up(&sim.log, &mut machine).expect("reads"));
     let end = sim.log.durable_end(Topic::Events);
     while machine.cursor() < end {
         let batch = sim.log.read(Topic::Events, None, machine.cursor(), piece, 1 << 20).expect("reads");

@@ -40,8 +40,9 @@ const fn kept(topic: Topic) -> Kept {
     match topic {
         // Longer than the longest token lives and a month is invoiced: accounting and audit replay from here.
         Topic::Events | Topic::DeadLetter => Kept::For(40 * DAY_MS),
-        // A lease's message is for one run of one server, and the lease is over within hours.
-        Topic::Leases => Kept::For(DAY_MS),
+        // A lease's message is for one run of one server, and the lease is over within hours. What servers say of themselves is said again while they
+        // live; their last word has to outlast an outage of accounting.
+        Topic::Leases | Topic::Servers => Kept::For(DAY_MS),
         // The books.
         Topic::Ledger => Kept::For(FOR_EVER),
         Topic::Delivery | Topic::Catalog => Kept::LastOfEachKey,

@@ -1,0 +1,451 @@
+//! Accounting on many machines: the partitions of `segue.events` that this process owns, each with a machine, a thread and books of its own.
+//!
+//! ```text
+//! group of owners ──which partitions──▶ keeper ──catalogue, reports, words──▶ owner of partition 0, of 3, of 7 …
+//!                                         ▲ segue.servers                         claim · load · read · commit
+//! ```
+//!
+//! The group says who should own what; the claim sees to it that no two do. An owner that fails is begun anew from its last commit, after a pause, as long
+//! as the partition is this process's. The keeper does no I/O but with the log, and holds what a new owner must be told: the catalogue, and each
+//! server's last words.
+
+mod backlog;
+mod catalogue;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use self::backlog::Backlog;
+use self::catalogue::Catalogue;
+use super::sealed::Announcer;
+use super::shared::OwnedPartition;
+use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, Shell, ShellSettings, Status};
+use super::{AccountingMachine, ServerReport, ServerSays};
+use crate::accounting::ServerEntry;
+use crate::catalog::Entity;
+use crate::clock::Clock;
+use crate::event_log::{LogError, LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
+use crate::model::{BootId, MonotonicMs, ServerId};
+use crate::roles::fleet::{FleetBoard, FromAccounting, FromServer, Word, decode_from_server, encode_from_accounting};
+use crate::store::{LedgerStore, StoreError};
+use crate::telemetry::{Metric, Metrics};
+
+/// The name under which owners share out the partitions.
+const GROUP: &str = "accounting";
+/// How long one turn waits for words of servers.
+const WORDS_WAIT: Duration = Duration::from_millis(20);
+/// Words of one turn.
+const WORDS_MAX: usize = 1_000;
+/// Pause before a partition whose owner failed is claimed again, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+/// Time between two signs of life to servers, in milliseconds: what reports echo.
+const SIGN_EVERY_MS: u64 = 500;
+/// A server that said nothing for so long is not spoken to, in milliseconds.
+const SILENT_MS: u64 = 60_000;
+/// Catalogue changes that may wait: an import in chunks. When full, a sender waits.
+const CHANGES_MAX: usize = 64;
+
+/// Opens the books of a partition.
+pub type OpenLedger = Box<dyn Fn(u32) -> Result<LedgerStore, StoreError> + Send>;
+
+/// How accounting is, for health checks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PartitionsWatch(Arc<Overview>);
+
+#[derive(Default, Debug)]
+struct Overview {
+    stop: AtomicBool,
+    ended: AtomicBool,
+    owned: Mutex<BTreeMap<u32, AccountingWatch>>,
+}
+
+impl PartitionsWatch {
+    /// Whether the keeper has ended, be it for an error or a bug.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+
+    /// The partitions that this process owns, and of how many the log was read to its end.
+    #[must_use]
+    pub fn owned(&self) -> (BTreeSet<u32>, usize) {
+        let owned = self.owners();
+        let replayed = owned.values().filter(|watch| watch.is_replayed()).count();
+        (owned.keys().copied().collect(), replayed)
+    }
+
+    /// The servers as an owner in this process has them, at most some seconds old, by id: those of its least partition.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerEntry> {
+        self.owners().values().next().map(AccountingWatch::servers).unwrap_or_default()
+    }
+
+    fn owners(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, AccountingWatch>> {
+        self.0.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accounting of this process, running. Dropping it hands its partitions on.
+#[derive(Debug)]
+pub struct PartitionsHandle {
+    changes: SyncSender<Vec<Entity>>,
+    watch: PartitionsWatch,
+    thread: Option<JoinHandle<Result<(), AccountingError>>>,
+}
+
+impl PartitionsHandle {
+    /// Who is to be told of changes of the catalogue: at the start all of it. A send waits while too many changes wait. Not for an async worker.
+    #[must_use]
+    pub fn changes(&self) -> SyncSender<Vec<Entity>> {
+        self.changes.clone()
+    }
+
+    /// How it is, for whoever asks.
+    #[must_use]
+    pub fn watch(&self) -> PartitionsWatch {
+        self.watch.clone()
+    }
+
+    /// Commits what is applied, hands the partitions on and ends.
+    ///
+    /// # Errors
+    /// [`AccountingError`]: why it had stopped by itself.
+    pub fn stop(mut self) -> Result<(), AccountingError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), AccountingError> {
+        self.watch.0.stop.store(true, Ordering::Release);
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(AccountingError::Panicked)))
+    }
+}
+
+impl Drop for PartitionsHandle {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            tracing::error!(error = &error as &dyn std::error::Error, "accounting stopped");
+        }
+    }
+}
+
+/// Starts accounting of this process over the log: joins the other owners, and owns what falls to it.
+///
+/// # Errors
+/// [`AccountingError`] when the log can't be used or no thread started.
+pub fn spawn_partitions<L: SharedLog>(
+    log: L,
+    ledgers: OpenLedger,
+    settings: ShellSettings,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<PartitionsHandle, AccountingError> {
+    let membership = log.join(GROUP, Topic::Events)?;
+    let every = (0..log.partition_counts().of(Topic::Servers)).map(|partition| Position { partition, offset: 0 });
+    let words = log.reader(Topic::Servers, &every.collect::<Vec<_>>())?;
+    let watch = PartitionsWatch(Arc::default());
+    let (changes, inbox) = sync_channel(CHANGES_MAX);
+    let catalogue = Catalogue::new(*log.partition_counts());
+    let keeper = Keeper {
+        log,
+        membership,
+        words,
+        ledgers,
+        settings,
+        clock,
+        metrics,
+        inbox,
+        catalogue,
+        board: FleetBoard::default(),
+        owners: BTreeMap::new(),
+        signed_at: None,
+        overview: Arc::clone(&watch.0),
+    };
+    let thread = std::thread::Builder::new()
+        .name("accounting".to_owned())
+        .spawn(move || {
+            let _ended = EndedWhenDropped(Arc::clone(&keeper.overview));
+            keeper.run()
+        })
+        .map_err(AccountingError::Thread)?;
+    Ok(PartitionsHandle { changes, watch, thread: Some(thread) })
+}
+
+/// Says that the thread has ended, also when it ends in a panic.
+struct EndedWhenDropped(Arc<Overview>);
+
+impl Drop for EndedWhenDropped {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
+/// An owner at work, or the pause before it is begun anew.
+struct Owner {
+    backlog: Backlog,
+    status: Arc<Status>,
+    thread: Option<JoinHandle<Result<(), AccountingError>>>,
+    /// When it failed.
+    failed_at: Option<MonotonicMs>,
+}
+
+struct Keeper<L: SharedLog> {
+    log: L,
+    membership: L::Membership,
+    words: L::Reader,
+    ledgers: OpenLedger,
+    settings: ShellSettings,
+    clock: Clock,
+    metrics: Metrics,
+    inbox: Receiver<Vec<Entity>>,
+    catalogue: Catalogue,
+    board: FleetBoard,
+    owners: BTreeMap<u32, Owner>,
+    signed_at: Option<MonotonicMs>,
+    overview: Arc<Overview>,
+}
+
+impl<L: SharedLog> Keeper<L> {
+    fn run(mut self) -> Result<(), AccountingError> {
+        while !self.overview.stop.load(Ordering::Acquire) {
+            match self.membership.partitions(Duration::ZERO) {
+                Ok(mine) => self.reconcile(&mine)?,
+                // The owners go on with what they have: a claim, not the group, says whose a partition is.
+                Err(error) => tracing::warn!(%error, "accounting can't share out partitions for now"),
+            }
+            self.take_changes();
+            self.take_words();
+            self.give_signs();
+            for owner in self.owners.values_mut() {
+                owner.backlog.pass_on();
+            }
+            self.show();
+        }
+        let owners = std::mem::take(&mut self.owners);
+        for owner in owners.values() {
+            owner.status.stop.store(true, Ordering::Release);
+        }
+        let mut result = Ok(());
+        for (partition, owner) in owners {
+            result = result.and(ended(partition, owner));
+        }
+        result
+    }
+
+    /// Ends the owners of partitions that are not this process's any more, and begins those that are, or are to be begun anew.
+    fn reconcile(&mut self, mine: &BTreeSet<u32>) -> Result<(), AccountingError> {
+        let now = self.clock.now().monotonic;
+        let others: Vec<u32> = self.owners.keys().copied().filter(|partition| !mine.contains(partition)).collect();
+        for partition in others {
+            if let Some(owner) = self.owners.remove(&partition) {
+                owner.status.stop.store(true, Ordering::Release);
+                // What it could not commit the next owner does again.
+                let _ = ended(partition, owner);
+            }
+        }
+        for owner in self.owners.values_mut().filter(|owner| owner.failed_at.is_none()) {
+            if owner.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+                owner.failed_at = Some(now);
+            }
+        }
+        for &partition in mine {
+            let held = self.owners.get(&partition);
+            let is_due = held.is_none_or(|owner| owner.failed_at.is_some_and(|at| now.since(at) >= RETRY_MS));
+            if is_due {
+                if let Some(owner) = self.owners.remove(&partition) {
+                    self.metrics.add(Metric::AccountingRestarts, 1);
+                    let _ = ended(partition, owner);
+                }
+                let owner = self.begin(partition)?;
+                self.owners.insert(partition, owner);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, partition: u32) -> Result<Owner, AccountingError> {
+        let (feed, inbox) = sync_channel(FEED_MAX);
+        let status = Arc::new(Status::default());
+        let ledger = (self.ledgers)(partition).map_err(AccountingError::Store)?;
+        let mut settings = self.settings.clone();
+        settings.machine.partition = partition;
+        let beginning = Beginning {
+            log: self.log.clone(),
+            ledger,
+            settings,
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            inbox,
+            status: Arc::clone(&status),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("accounting-{partition}"))
+            .spawn(move || beginning.run())
+            .map_err(AccountingError::Thread)?;
+        let mut backlog = Backlog::new(feed);
+        backlog.change(self.catalogue.of(partition));
+        backlog.words(self.board.words(partition));
+        Ok(Owner { backlog, status, thread: Some(thread), failed_at: None })
+    }
+
+    fn take_changes(&mut self) {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(entities) => {
+                    self.catalogue.take(&entities);
+                    for (partition, owner) in &mut self.owners {
+                        owner.backlog.change(self.catalogue.part(&entities, *partition));
+                    }
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take_words(&mut self) {
+        let records = match self.words.read(WORDS_MAX, WORDS_WAIT) {
+            Ok(records) => records,
+            Err(error) => return tracing::warn!(%error, "accounting can't hear the servers for now"),
+        };
+        let came = self.clock.now().monotonic;
+        for record in records {
+            match decode_from_server(&record.payload) {
+                Ok(said) => self.hear(&said, came),
+                // One word less; the server says the next in a second.
+                Err(error) => tracing::warn!(%error, offset = record.offset, "a server's word can't be understood"),
+            }
+        }
+    }
+
+    fn hear(&mut self, said: &FromServer, came: MonotonicMs) {
+        self.board.note(said, came);
+        let (server_id, boot_id) = (said.server_id, said.boot_id);
+        let Word::Report(lines) = &said.word else {
+            for (partition, owner) in &mut self.owners {
+                if let Some(news) = said.news(*partition) {
+                    owner.backlog.words(vec![ServerSays { server_id, boot_id, news }]);
+                }
+            }
+            return;
+        };
+        // How long a report was on its way is known once the server has heard of this process; before that its clocks say nothing.
+        let Some(transit_ms) = said.transit_ms(self.settings.machine.boot_id, came) else { return };
+        for (partition, owner) in &mut self.owners {
+            let its = lines.iter().filter(|line| self.catalogue.partition(line.line_item_id) == Some(*partition));
+            let report = ServerReport { server_id, boot_id, at: said.at, transit_ms, lines: its.copied().collect() };
+            owner.backlog.report(Feed::Report { report, came });
+        }
+    }
+
+    /// Tells every server that this process is there, and what its clock reads.
+    fn give_signs(&mut self) {
+        let now = self.clock.now().monotonic;
+        if self.signed_at.is_some_and(|at| now.since(at) < SIGN_EVERY_MS) {
+            return;
+        }
+        self.signed_at = Some(now);
+        let Some(partition) = self.owners.keys().next().copied() else { return };
+        let since = MonotonicMs(now.0.saturating_sub(SILENT_MS));
+        for (server_id, boot_id) in self.board.alive(since) {
+            self.log.hand_over(
+                self.sign(partition, (server_id, boot_id), now),
+                Box::new(|told| {
+                    if let Err(error) = told {
+                        tracing::debug!(%error, "a sign of life was lost; the next follows");
+                    }
+                }),
+            );
+        }
+    }
+
+    fn sign(&self, partition: u32, (server_id, boot_id): (ServerId, BootId), stamp: MonotonicMs) -> NewRecord {
+        let accounting_id = self.settings.machine.boot_id;
+        let message = FromAccounting { accounting_id, stamp, partition, server_id, boot_id, notices: Vec::new() };
+        let (key, payload) = (server_id.to_bytes().to_vec(), encode_from_accounting(&message));
+        NewRecord { topic: Topic::Leases, key, payload }
+    }
+
+    fn show(&self) {
+        let watch = PartitionsWatch(Arc::clone(&self.overview));
+        let mut shown = watch.owners();
+        if !shown.keys().eq(self.owners.keys()) {
+            *shown = self.owners.iter().map(|(at, owner)| (*at, AccountingWatch(Arc::clone(&owner.status)))).collect();
+        }
+        drop(shown);
+        self.metrics.set(Metric::AccountingPartitions, self.owners.len() as u64);
+    }
+}
+
+/// All that an owner begins with.
+struct Beginning<L> {
+    log: L,
+    ledger: LedgerStore,
+    settings: ShellSettings,
+    clock: Clock,
+    metrics: Metrics,
+    inbox: Receiver<Feed>,
+    status: Arc<Status>,
+}
+
+impl<L: SharedLog> Beginning<L> {
+    /// Claims the partition, loads its books as of the last commit, and runs until it is stopped or can't go on.
+    fn run(self) -> Result<(), AccountingError> {
+        let Self { log, ledger, settings, clock, metrics, inbox, status } = self;
+        let now = clock.now();
+        let server = (settings.machine.server_id, settings.machine.boot_id);
+        let partition = settings.machine.partition;
+        let mut machine = None;
+        let ground = OwnedPartition::claim(&log, partition, settings.machine.boot_id, || {
+            // After the claim: the owner before changes neither log nor books any more.
+            let state = ledger.load().map_err(AccountingError::Store)?;
+            let begun = machine.insert(AccountingMachine::new(settings.machine.clone(), state, now));
+            Ok(begun.cursor())
+        })?;
+        let machine = machine.expect("a claim that stands has asked where to begin");
+        tracing::info!(partition, cursor = machine.cursor(), "accounting owns a partition");
+        let mut announcer = Announcer::new(server);
+        // The store's newest may not be in the log: its owner may have died in between.
+        let unannounced = announcer.announce(machine.checkpoint().copied().as_slice());
+        let mut shell = Shell {
+            ground,
+            store: ledger,
+            faults: settings.faults,
+            counted_at: now.monotonic,
+            settle_margin_ms: settings.settle_margin_ms,
+            marked_at: None,
+            announcer,
+            machine,
+            clock,
+            metrics,
+            inbox,
+            status,
+            server,
+        };
+        shell.begin(unannounced)?;
+        shell.run()
+    }
+}
+
+/// Waits for an owner's end, and says why it ended where that was no order.
+fn ended(partition: u32, owner: Owner) -> Result<(), AccountingError> {
+    let Some(thread) = owner.thread else { return Ok(()) };
+    match thread.join().unwrap_or(Err(AccountingError::Panicked)) {
+        Ok(()) => Ok(()),
+        Err(AccountingError::Shared(LogError::Fenced(_))) => {
+            tracing::info!(partition, "another process owns the partition now");
+            Ok(())
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                partition,
+                error,
+                "the owner of a partition stopped; it is begun anew from its last commit"
+            );
+            Ok(())
+        }
+    }
+}
