@@ -331,6 +331,7 @@ fn machine_settings(config: &Config, server_id: ServerId, boot_id: BootId) -> Ma
         server_id,
         boot_id,
         partition: 0,
+        namer: boot_id.to_bytes(),
         lease_ms: config.accounting.lease_seconds.saturating_mul(1_000),
         // Each commit is a sync of the disk, whose time is real however fast the clock runs.
         commit_interval_ms: config.accounting.commit_interval_ms.saturating_mul(u64::from(config.clock_acceleration)),

@@ -21,6 +21,7 @@ pub(crate) fn settings() -> MachineSettings {
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(8),
         partition: 0,
+        namer: BootId::from_u128(8).to_bytes(),
         lease_ms: 900_000,
         commit_interval_ms: 200,
         report_ms: 1_000,

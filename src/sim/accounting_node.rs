@@ -55,6 +55,7 @@ impl World {
             server_id: ServerId::from_u128(0x7700),
             boot_id: BootId::from_u128(0x9000_0000 + u128::from(generation)),
             partition: 0,
+            namer: BootId::from_u128(0x9000_0000 + u128::from(generation)).to_bytes(),
             lease_ms: LEASE_MS,
             commit_interval_ms: COMMIT_MS,
             report_ms: REPORT_MS,

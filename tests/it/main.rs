@@ -8,6 +8,7 @@ mod cql;
 mod engines;
 mod event_log;
 mod first_ad;
+mod fleet;
 mod harness;
 mod invalid_traffic;
 mod kill;

@@ -29,6 +29,8 @@ pub struct MachineSettings {
     pub boot_id: BootId,
     /// The partition of the events that it owns; 0 where one log holds all of them.
     pub partition: u32,
+    /// Part of every lease's name: no two machines, of whatever run, partition or life of an owner, may have the same.
+    pub namer: [u8; 16],
     /// Need that a lease covers, in milliseconds; also its time to draw.
     pub lease_ms: u64,
     /// Time between two commits, in milliseconds.

@@ -162,6 +162,7 @@ pub fn spawn_partitions<L: SharedLog>(
         board: FleetBoard::default(),
         owners: BTreeMap::new(),
         signed_at: None,
+        lives: 0,
         overview: Arc::clone(&watch.0),
     };
     let thread = std::thread::Builder::new()
@@ -205,6 +206,8 @@ struct Keeper<L: SharedLog> {
     board: FleetBoard,
     owners: BTreeMap<u32, Owner>,
     signed_at: Option<MonotonicMs>,
+    /// Owners begun so far.
+    lives: u64,
     overview: Arc<Overview>,
 }
 
@@ -266,12 +269,14 @@ impl<L: SharedLog> Keeper<L> {
         Ok(())
     }
 
-    fn begin(&self, partition: u32) -> Result<Owner, AccountingError> {
+    fn begin(&mut self, partition: u32) -> Result<Owner, AccountingError> {
         let (feed, inbox) = sync_channel(FEED_MAX);
         let status = Arc::new(Status::default());
         let ledger = (self.ledgers)(partition).map_err(AccountingError::Store)?;
         let mut settings = self.settings.clone();
         settings.machine.partition = partition;
+        settings.machine.namer = namer(settings.machine.boot_id, partition, self.lives);
+        self.lives += 1;
         let beginning = Beginning {
             log: self.log.clone(),
             ledger,
@@ -427,6 +432,18 @@ impl<L: SharedLog> Beginning<L> {
         shell.begin(unannounced)?;
         shell.run()
     }
+}
+
+/// What no other owner's life has, in this process or another.
+fn namer(boot_id: BootId, partition: u32, life: u64) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"segue.lease.namer.v1");
+    hasher.update(&boot_id.to_bytes());
+    hasher.update(&partition.to_be_bytes());
+    hasher.update(&life.to_be_bytes());
+    let mut namer = [0; 16];
+    namer.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    namer
 }
 
 /// Waits for an owner's end, and says why it ended where that was no order.

@@ -128,6 +128,7 @@ fn settings(boot: u128) -> MachineSettings {
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(boot),
         partition: 0,
+        namer: BootId::from_u128(boot).to_bytes(),
         lease_ms: LEASE_MS,
         commit_interval_ms: 200,
         report_ms: REPORT_MS,

@@ -22,6 +22,7 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(1),
         partition: 0,
+        namer: BootId::from_u128(1).to_bytes(),
         lease_ms: 900_000,
         commit_interval_ms: 20_000,
         report_ms: 1_000,

@@ -28,15 +28,15 @@ fn partitions() -> PartitionCounts {
 }
 
 /// A log that can be opened anew: what it holds stays.
-trait Opens {
+pub(crate) trait Opens {
     type Log: segue::event_log::SharedLog;
     fn open(&self) -> Self::Log;
 }
 
-struct Embedded(TempDir);
+pub(crate) struct Embedded(TempDir);
 
 impl Embedded {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(folder())
     }
 }
@@ -53,11 +53,11 @@ impl Opens for Embedded {
 }
 
 /// Topics of its own in the broker beside the tests.
-struct Kafka(Connection);
+pub(crate) struct Kafka(Connection);
 
 impl Kafka {
     /// None, and the test counted as skipped, where no broker runs.
-    fn new(test: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str) -> Option<Self> {
         let kafka = Self(connection(test)?);
         let admin = Admin::connect(&kafka.0).expect("the broker answers");
         let plans = TopicPlan::all(&kafka.0, &partitions());

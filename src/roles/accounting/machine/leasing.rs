@@ -302,7 +302,7 @@ impl AccountingMachine {
             let served_one = served[&server_id];
             let terms = self.terms(needs[0].network_id, served_one, served.len(), now);
             let account = self.book.account(advertiser_id);
-            let (named, namer) = (&mut self.leases_named, self.settings.boot_id);
+            let (named, namer) = (&mut self.leases_named, self.settings.namer);
             let grants = plan_grants(account, &needs, &terms, || next_lease_id(namer, named, now));
             let pending: BTreeMap<_, _> = grants.iter().map(|grant| (grant.lease_id, served_one.asked)).collect();
             if !pending.is_empty() {
@@ -388,12 +388,12 @@ impl Served {
     }
 }
 
-/// A name that no other boot gives: the boot is in the digest, and the count makes it new within the boot.
-fn next_lease_id(boot_id: BootId, named: &mut u64, now: Now) -> LeaseId {
+/// A name that no other machine gives: its namer is in the digest, and the count makes it new within its life.
+fn next_lease_id(namer: [u8; 16], named: &mut u64, now: Now) -> LeaseId {
     *named += 1;
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"segue.lease.id.v1");
-    hasher.update(&boot_id.to_bytes());
+    hasher.update(&namer);
     hasher.update(&named.to_be_bytes());
     let mut random = [0; 10];
     random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
