@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -278,10 +278,7 @@ impl<L: SharedLog, N: Fn() -> Now> Thread<L, N> {
             let _ = self.journal().wait_for(end, IDLE_WAIT);
             return Ok(());
         }
-        let mut next = match self.tells.recv_timeout(ACKNOWLEDGEMENT_WAIT) {
-            Ok(told) => Some(told),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let mut next = self.tells.recv_timeout(ACKNOWLEDGEMENT_WAIT).ok();
         while let Some((ticket, taken)) = next {
             self.step(if taken { ShipperInput::Acknowledged(ticket) } else { ShipperInput::Failed(ticket) })?;
             next = self.tells.try_recv().ok();

@@ -22,12 +22,23 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry::{Metric, Metrics, RequestIds};
 
-/// What the routes are made of.
+/// What the routes are made of. What a process has no role for it has no routes for either.
 pub struct Parts {
     /// Ad breaks and beacons.
-    pub player: Player,
+    pub player: Option<Player>,
     /// Health and metrics.
     pub admin: Admin,
+    /// What advertisers and operators ask for.
+    pub control: Option<Control>,
+    /// Names requests.
+    pub request_ids: RequestIds,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What advertisers and operators ask for.
+#[derive(Clone)]
+pub struct Control {
     /// The campaign API.
     pub campaigns: CampaignApi,
     /// Reports.
@@ -36,10 +47,6 @@ pub struct Parts {
     pub servers: ServersApi,
     /// Verdicts on traffic.
     pub verdicts: VerdictsApi,
-    /// Names requests.
-    pub request_ids: RequestIds,
-    /// The time.
-    pub clock: Clock,
 }
 
 /// What the wrapper around every request needs.
@@ -57,25 +64,18 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let limit = config.server.max_body_bytes;
     let metrics = parts.admin.metrics.clone();
     let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
-    let player = web::Data::new(parts.player);
+    let player = parts.player.map(web::Data::new);
     let admin = web::Data::new(parts.admin);
-    let (api, reports_api) = (parts.campaigns, parts.reports);
-    let (servers_api, verdicts_api) = (parts.servers, parts.verdicts);
+    let control = parts.control;
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(around))
             .app_data(wrapper.clone())
-            .app_data(player.clone())
             .app_data(admin.clone())
             .app_data(web::PayloadConfig::new(limit))
-            .configure(player::configure)
-            .configure(beacon::configure)
-            .configure(campaigns::configure(api.clone()))
-            .configure(reports::configure(reports_api.clone()))
-            .configure(servers::configure(servers_api.clone()))
-            .configure(invoices::configure(reports_api.clone()))
-            .configure(verdicts::configure(verdicts_api.clone()))
+            .configure(|config| mount_player(config, player.as_ref()))
+            .configure(|config| mount_control(config, control.as_ref()))
             .configure(admin::configure)
             .default_service(web::to(campaigns::no_such_path))
     });
@@ -87,6 +87,23 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
         .client_request_timeout(Duration::from_millis(config.server.request_timeout_ms))
         .listen(listener)?;
     Ok(server.run())
+}
+
+fn mount_player(config: &mut web::ServiceConfig, player: Option<&web::Data<Player>>) {
+    if let Some(player) = player {
+        config.app_data(player.clone()).configure(player::configure).configure(beacon::configure);
+    }
+}
+
+fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
+    if let Some(Control { campaigns, reports, servers, verdicts }) = control.cloned() {
+        config
+            .configure(campaigns::configure(campaigns))
+            .configure(reports::configure(reports.clone()))
+            .configure(servers::configure(servers))
+            .configure(invoices::configure(reports))
+            .configure(verdicts::configure(verdicts));
+    }
 }
 
 /// Names the request, measures it and counts its answer.

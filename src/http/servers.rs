@@ -2,6 +2,8 @@
 //!
 //! What accounting knows at the moment. Servers are the operation's, not a network's: every operator sees all of them.
 
+use std::sync::Arc;
+
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -11,17 +13,19 @@ use super::auth;
 use super::problem::Problem;
 use crate::accounting::ServerEntry;
 use crate::model::Role;
-use crate::roles::accounting::AccountingWatch;
 use crate::roles::campaign::CampaignHandle;
 use crate::telemetry::{Metric, Metrics};
+
+/// Shows the register of servers, at most some seconds old.
+pub type RegisterView = Arc<dyn Fn() -> Vec<ServerEntry> + Send + Sync>;
 
 /// What the handler needs.
 #[derive(Clone)]
 pub struct ServersApi {
     /// Keys.
     pub campaigns: CampaignHandle,
-    /// Accounting, which owns the register.
-    pub accounting: AccountingWatch,
+    /// The register as accounting has it.
+    pub register: RegisterView,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -98,7 +102,7 @@ fn servers(request: &HttpRequest, api: &ServersApi) -> Result<ServersDocument, P
     let actor = auth::authenticate(request, &api.campaigns.keys())?;
     match actor.role {
         Role::Operator => {
-            let servers = api.accounting.servers();
+            let servers = (api.register)();
             Ok(ServersDocument { servers: servers.iter().map(ServerDocument::of).collect() })
         }
         Role::Advertiser(_) | Role::Viewer | Role::App(_) => {

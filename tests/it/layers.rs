@@ -420,7 +420,7 @@ mod canaries {
         check("src/store/ledger.rs", "use crate::http::Problem;", &[(1, "adapter `store` names the adapter `http`")]);
         check("src/http/mod.rs", "use crate::roles::Beacon; use crate::journal::Journal;", &[(1, "`journal`")]);
         check("src/roles/mod.rs", "use crate::store::Store; use tokio::sync::mpsc;", &[]);
-        check("src/app.rs", "use crate::{http, journal, store};", &[]);
+        check("src/app/mod.rs", "use crate::{http, journal, store};", &[]);
     }
 
     #[test]

@@ -231,11 +231,10 @@ impl<L: SharedLog> Keeper<L> {
         for owner in owners.values() {
             owner.status.stop.store(true, Ordering::Release);
         }
-        let mut result = Ok(());
         for (partition, owner) in owners {
-            result = result.and(ended(partition, owner));
+            ended(partition, owner);
         }
-        result
+        Ok(())
     }
 
     /// Ends the owners of partitions that are not this process's any more, and begins those that are, or are to be begun anew.
@@ -246,7 +245,7 @@ impl<L: SharedLog> Keeper<L> {
             if let Some(owner) = self.owners.remove(&partition) {
                 owner.status.stop.store(true, Ordering::Release);
                 // What it could not commit the next owner does again.
-                let _ = ended(partition, owner);
+                ended(partition, owner);
             }
         }
         for owner in self.owners.values_mut().filter(|owner| owner.failed_at.is_none()) {
@@ -260,7 +259,7 @@ impl<L: SharedLog> Keeper<L> {
             if is_due {
                 if let Some(owner) = self.owners.remove(&partition) {
                     self.metrics.add(Metric::AccountingRestarts, 1);
-                    let _ = ended(partition, owner);
+                    ended(partition, owner);
                 }
                 let owner = self.begin(partition)?;
                 self.owners.insert(partition, owner);
@@ -447,13 +446,12 @@ fn namer(boot_id: BootId, partition: u32, life: u64) -> [u8; 16] {
 }
 
 /// Waits for an owner's end, and says why it ended where that was no order.
-fn ended(partition: u32, owner: Owner) -> Result<(), AccountingError> {
-    let Some(thread) = owner.thread else { return Ok(()) };
+fn ended(partition: u32, owner: Owner) {
+    let Some(thread) = owner.thread else { return };
     match thread.join().unwrap_or(Err(AccountingError::Panicked)) {
-        Ok(()) => Ok(()),
+        Ok(()) => {}
         Err(AccountingError::Shared(LogError::Fenced(_))) => {
             tracing::info!(partition, "another process owns the partition now");
-            Ok(())
         }
         Err(error) => {
             let error = &error as &dyn std::error::Error;
@@ -462,7 +460,6 @@ fn ended(partition: u32, owner: Owner) -> Result<(), AccountingError> {
                 error,
                 "the owner of a partition stopped; it is begun anew from its last commit"
             );
-            Ok(())
         }
     }
 }

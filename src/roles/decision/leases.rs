@@ -3,6 +3,7 @@
 //! Three threads come here: accounting's, which delivers; the reporter's, which sweeps; and whoever drains. They share the desk under a lock that
 //! is never held for I/O; decisions read and draw without it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accounting::Refusal;
@@ -25,7 +26,8 @@ pub struct LeaseKeeper {
     server_id: ServerId,
     boot_id: BootId,
     desk: Mutex<LeaseDesk>,
-    standing: Mutex<Option<Result<(), Refusal>>>,
+    /// What the owner of each partition said last; where one log holds all of them there is only 0.
+    standings: Mutex<BTreeMap<u32, Result<(), Refusal>>>,
     spending: Arc<Spending>,
     catalog: Arc<CatalogPublisher>,
     log: EventLog,
@@ -48,7 +50,7 @@ impl LeaseKeeper {
             server_id,
             boot_id,
             desk: Mutex::new(LeaseDesk::new(server_id, boot_id)),
-            standing: Mutex::new(None),
+            standings: Mutex::new(BTreeMap::new()),
             spending,
             catalog,
             log,
@@ -57,8 +59,8 @@ impl LeaseKeeper {
         }
     }
 
-    /// Takes a message of accounting; one for another server or another run changes nothing (INV-5). Doesn't block.
-    pub fn deliver(&self, message: Message) {
+    /// Takes a message of the owner of a partition; one for another server or another run changes nothing (INV-5). Doesn't block.
+    pub fn deliver(&self, partition: u32, message: Message) {
         if (message.server_id, message.boot_id) != (self.server_id, self.boot_id) {
             return;
         }
@@ -80,15 +82,15 @@ impl LeaseKeeper {
                 {
                     tracing::warn!(%refusal, "accounting gives this server no leases");
                 }
-                *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+                self.standings().insert(partition, standing);
             }
         }
     }
 
-    /// Why accounting gives this server no leases; none while it does, and before it has said anything.
+    /// Why accounting gives this server no leases, be it of some partition; none while it does, and before it has said anything.
     #[must_use]
     pub fn refused(&self) -> Option<Refusal> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).and_then(Result::err)
+        self.standings().values().find_map(|standing| standing.err())
     }
 
     /// Gives back the leases that are over or idle. Doesn't block.
@@ -113,6 +115,10 @@ impl LeaseKeeper {
             self.log.append_blocking(piece.to_vec())?;
         }
         Ok(())
+    }
+
+    fn standings(&self) -> MutexGuard<'_, BTreeMap<u32, Result<(), Refusal>>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, LeaseDesk> {
@@ -209,14 +215,14 @@ mod tests {
     #[test]
     fn only_messages_for_this_run_count_and_what_can_not_be_used_goes_back() {
         let keeper = keeper();
-        keeper.deliver(message(BootId::from_u128(9), lease(1)));
-        keeper.deliver(message(BootId::from_u128(9), MessageBody::Standing(Err(Refusal::OlderBoot))));
+        keeper.deliver(0, message(BootId::from_u128(9), lease(1)));
+        keeper.deliver(0, message(BootId::from_u128(9), MessageBody::Standing(Err(Refusal::OlderBoot))));
         assert_eq!((returned(&keeper), keeper.refused()), (vec![], None));
         // The catalogue is empty: the line item stands nowhere.
-        keeper.deliver(message(BOOT, lease(2)));
+        keeper.deliver(0, message(BOOT, lease(2)));
         assert_eq!(returned(&keeper), [(2, 0)]);
         keeper.drain().expect("there is nothing to give back");
-        keeper.deliver(message(BOOT, lease(3)));
+        keeper.deliver(0, message(BOOT, lease(3)));
         assert_eq!(returned(&keeper), [(2, 0), (3, 0)]);
     }
 
@@ -224,10 +230,10 @@ mod tests {
     fn what_accounting_thinks_of_this_server_is_known_here() {
         let keeper = keeper();
         let refusal = Refusal::Clock { ahead_ms: -2_000 };
-        keeper.deliver(message(BOOT, MessageBody::Standing(Err(refusal))));
+        keeper.deliver(0, message(BOOT, MessageBody::Standing(Err(refusal))));
         assert_eq!(keeper.refused(), Some(refusal));
         assert!(refusal.to_string().contains("2000 ms behind accounting's"), "{refusal}");
-        keeper.deliver(message(BOOT, MessageBody::Standing(Ok(()))));
+        keeper.deliver(0, message(BOOT, MessageBody::Standing(Ok(()))));
         assert_eq!(keeper.refused(), None);
     }
 }

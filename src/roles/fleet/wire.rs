@@ -70,7 +70,7 @@ pub fn decode_from_server(bytes: &[u8]) -> Result<FromServer, MessageError> {
         Body::Complete(mark) => Word::Complete(mark_from_wire(mark)),
         Body::Draining(_) => Word::Draining,
         Body::Closed(mark) => Word::Closed(mark_from_wire(mark)),
-        Body::Report(report) => Word::Report(report.lines.into_iter().map(line_from_wire).collect::<Result<_, _>>()?),
+        Body::Report(report) => Word::Report(report.lines.iter().map(line_from_wire).collect::<Result<_, _>>()?),
     };
     let echo = |echo: proto::Echo| {
         Ok::<_, MessageError>(Echo {
@@ -148,7 +148,7 @@ fn line_to_wire(line: &LineReport) -> proto::LineReport {
     }
 }
 
-fn line_from_wire(line: proto::LineReport) -> Result<LineReport, MessageError> {
+fn line_from_wire(line: &proto::LineReport) -> Result<LineReport, MessageError> {
     let lease = if line.lease_id.is_empty() {
         None
     } else {

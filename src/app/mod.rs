@@ -1,0 +1,307 @@
+//! The only wiring: builds the adapters, joins them by bounded channels, and starts and ends them in order.
+//!
+//! Start: folder and store → journals (recovered) → catalogue in memory → accounting (replays) → HTTP. Nothing listens before the journals are
+//! sound. End: not ready any more → leases given back, no more paid draws → HTTP drained → listeners flushed → accounting at the end of the
+//! log, this server closed in the register → journals closed. Each part's thread is joined; none outlives [`Running::stop`].
+
+mod accounting;
+mod catalogue;
+mod decision;
+mod system;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use anyhow::Context as _;
+use tokio::signal::unix::SignalKind;
+
+use self::accounting::{faults, start_accounting};
+use self::catalogue::publish_to;
+use self::decision::{Observers, observe, player};
+use self::system::{bind, open_log, received, stream_of};
+use crate::catalog::CatalogPublisher;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decision::Spending;
+use crate::entropy::Entropy;
+use crate::event_log::EventLog;
+use crate::http::admin::Admin;
+use crate::http::campaigns::CampaignApi;
+use crate::http::reports::ReportsApi;
+use crate::http::server;
+use crate::http::servers::ServersApi;
+use crate::http::verdicts::VerdictsApi;
+use crate::journal::{self, Faults};
+use crate::model::{BootId, ServerId};
+use crate::roles::accounting::{AccountingHandle, Feed};
+use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
+use crate::roles::decision::LeaseKeeper;
+use crate::roles::health::{Health, Lights, Look};
+use crate::roles::verdicts::Verdicts;
+use crate::store::{Identity, Listeners, Store};
+use crate::telemetry::{Metrics, RequestIds};
+
+/// How often it is looked whether a part has failed.
+const FAILURE_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A running server.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The catalogue, to read and to change.
+    pub campaigns: CampaignHandle,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Judges how the process is.
+    pub health: Health,
+    server: ServerHandle,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    parts: Parts,
+}
+
+/// What ends after the HTTP server.
+struct Parts {
+    lights: Arc<Lights>,
+    listeners: Arc<Listeners>,
+    leases: Arc<LeaseKeeper>,
+    log: EventLog,
+    accounting: AccountingHandle,
+    campaign_writer: CampaignWriter,
+    rebuilding: JoinHandle<()>,
+    observers: Observers,
+}
+
+/// What all parts of the process have in common.
+struct Base<'a> {
+    config: &'a Config,
+    identity: Identity,
+    boot_id: BootId,
+    log: EventLog,
+    clock: Clock,
+    entropy: Entropy,
+    metrics: Metrics,
+}
+
+impl<'a> Base<'a> {
+    /// A new run of a server, with its journals recovered.
+    fn open(
+        config: &'a Config,
+        identity: Identity,
+        faults: &Faults,
+        clock: Clock,
+        entropy: &Entropy,
+    ) -> anyhow::Result<Self> {
+        let boot_id = BootId::at(clock.now().wall, entropy.bytes());
+        let of = journal::Identity { server: identity.server_id, boot: boot_id };
+        let log = open_log(config, of, faults, &clock)?;
+        Ok(Self { config, identity, boot_id, log, clock, entropy: entropy.clone(), metrics: Metrics::new() })
+    }
+
+    const fn ids(&self) -> (ServerId, BootId) {
+        (self.identity.server_id, self.boot_id)
+    }
+}
+
+/// What decisions read beside the listener: the snapshot, and throttles and leases beside it.
+struct Side {
+    catalog: Arc<CatalogPublisher>,
+    spending: Arc<Spending>,
+    leases: Arc<LeaseKeeper>,
+}
+
+impl Side {
+    fn new(base: &Base<'_>) -> Self {
+        let (catalog, spending) = (Arc::new(CatalogPublisher::default()), Arc::new(Spending::new()));
+        let leases = Arc::new(LeaseKeeper::new(
+            base.ids(),
+            Arc::clone(&spending),
+            Arc::clone(&catalog),
+            base.log.clone(),
+            base.clock.clone(),
+            base.metrics.clone(),
+        ));
+        Self { catalog, spending, leases }
+    }
+}
+
+/// Starts a server as configured. Returns once it listens; it may not be ready yet (`/readyz` says when).
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left running then.
+pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result<Running> {
+    let mut store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
+    store.rotate_token_key(i64::from(config.tokens_rotate_hours) * 3_600_000, clock.now().wall, entropy)?;
+    let faults = faults(config);
+    let base = Base::open(config, store.identity().clone(), &faults, clock, entropy)?;
+    let Base { identity, boot_id, log, clock, metrics, .. } = &base;
+    let boot_id = *boot_id;
+
+    // Accounting: its leases and throttles go straight to the side array that decisions read.
+    let side = Side::new(&base);
+    let accounting = start_accounting(&base, store.ledger()?, faults, &side.leases)?;
+
+    // The catalogue: a change is in the snapshot, and with accounting, before its writer is answered.
+    let catalog_store = store.catalog()?;
+    campaign::bootstrap(&config.data_dir, &catalog_store, identity.api_key_secret, clock.now(), entropy)?;
+    let feed = accounting.feed();
+    let (publish, rebuilding) = publish_to(&base, &side, move |entities| {
+        // An accounting that has ended is seen by the health check; the change itself is durable.
+        let _ = feed.send(Feed::CatalogChanged(entities));
+    })?;
+    let (campaigns, campaign_writer) = campaign::start(catalog_store, identity.api_key_secret, publish)?;
+    let lights = Arc::new(Lights { catalog: AtomicBool::new(true), ..Lights::default() });
+
+    let feed = accounting.feed();
+    let (samples, observers) = observe(&base, &side, move |report| {
+        let came = report.at.monotonic;
+        // A full channel means that accounting is busy; the next report says it all.
+        let _ = feed.try_send(Feed::Report { report, came });
+    })?;
+    let in_memory = config.decision.listener_cache_entries;
+    let listeners = Arc::new(Listeners::open(store.database(), in_memory, entropy.clone())?);
+    let (listener, address) = bind(config)?;
+    let player = player(&base, &side, (&listeners, samples), campaigns.clone(), address)?;
+    let health = health(log, &accounting, &side.leases, &lights);
+    let parts = server::Parts {
+        player: Some(player),
+        admin: Admin { health: health.clone(), metrics: metrics.clone() },
+        control: Some(control(&base, &campaigns, &store, &accounting)?),
+        request_ids: RequestIds::new(boot_id),
+        clock: clock.clone(),
+    };
+    let serving = server::serve(listener, config, parts).context("starting the HTTP server")?;
+    let (log, leases) = (log.clone(), side.leases);
+    Ok(Running {
+        address,
+        campaigns,
+        metrics: metrics.clone(),
+        health,
+        server: serving.handle(),
+        serving: tokio::spawn(serving),
+        parts: Parts { lights, listeners, leases, log, accounting, campaign_writer, rebuilding, observers },
+    })
+}
+
+/// What advertisers and operators ask for.
+fn control(
+    base: &Base<'_>,
+    campaigns: &CampaignHandle,
+    store: &Store,
+    accounting: &AccountingHandle,
+) -> anyhow::Result<server::Control> {
+    let (campaigns, clock, metrics) = (campaigns.clone(), base.clock.clone(), base.metrics.clone());
+    let register = accounting.watch();
+    Ok(server::Control {
+        reports: ReportsApi {
+            campaigns: campaigns.clone(),
+            ledger: store.ledger()?,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        },
+        servers: ServersApi {
+            campaigns: campaigns.clone(),
+            register: Arc::new(move || register.servers()),
+            metrics: metrics.clone(),
+        },
+        verdicts: VerdictsApi {
+            campaigns: campaigns.clone(),
+            verdicts: Verdicts::new(base.log.clone(), store.ledger()?, base.identity.server_id, base.boot_id),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        },
+        campaigns: CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics },
+    })
+}
+
+/// Accounting must run and have read the log, and give this server leases.
+fn health(log: &EventLog, accounting: &AccountingHandle, leases: &Arc<LeaseKeeper>, lights: &Arc<Lights>) -> Health {
+    let (running, replayed, keeper) = (accounting.watch(), accounting.watch(), Arc::clone(leases));
+    let healthy: Look = Box::new(move || if running.has_ended() { Err("ended".to_owned()) } else { Ok(()) });
+    let ready: Look = Box::new(move || {
+        let is_reading = !replayed.is_replayed() && !replayed.has_ended();
+        if is_reading { Err("reading the log".to_owned()) } else { Ok(()) }
+    });
+    let given: Look = Box::new(move || keeper.refused().map_or(Ok(()), |refusal| Err(refusal.to_string())));
+    let (healthy, ready) = (vec![("accounting", healthy)], vec![("accounting", ready), ("leases", given)]);
+    Health::new(log.clone(), Arc::clone(lights), healthy, ready)
+}
+
+impl Running {
+    /// Waits until the process should stop: a signal, or a part that failed. Says which.
+    pub async fn until_stopped(&self) -> String {
+        let mut failed = tokio::time::interval(FAILURE_LOOK_EVERY);
+        let mut terminate = stream_of(SignalKind::terminate());
+        let mut interrupt = stream_of(SignalKind::interrupt());
+        loop {
+            tokio::select! {
+                () = received(&mut terminate) => return "SIGTERM".to_owned(),
+                () = received(&mut interrupt) => return "SIGINT".to_owned(),
+                _ = failed.tick() => {
+                    // A journal that can't sync must not be trusted with another byte (DESIGN, section 9).
+                    let checks = self.health.healthy();
+                    if !checks.ok {
+                        return format!("unhealthy: {:?}", checks.by_name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drains and ends everything: what was acknowledged is in the books when this returns.
+    ///
+    /// # Errors
+    /// The first thing that failed; everything was ended all the same.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let Self { campaigns, health, server, serving, parts, .. } = self;
+        parts.lights.draining.store(true, Ordering::Relaxed);
+        // Paid draws stop first: from here on the HTTP server answers with the network's own ads.
+        let parts = tokio::task::spawn_blocking(move || {
+            parts.give_leases_back();
+            parts
+        });
+        let parts = parts.await.context("giving the leases back")?;
+        server.stop(true).await;
+        let served = serving.await.context("the HTTP server's task")?.context("the HTTP server");
+        drop((campaigns, health));
+        let ended = tokio::task::spawn_blocking(move || parts.end()).await.context("ending the parts")?;
+        served.and(ended)
+    }
+}
+
+impl Parts {
+    /// No more leases, and those that there are go back.
+    fn give_leases_back(&self) {
+        self.accounting.drain();
+        if let Err(error) = self.leases.drain() {
+            tracing::warn!(%error, "leases were not given back; their money returns when they are closed");
+        }
+    }
+
+    /// Ends the parts, in the order in which they depend on each other.
+    fn end(self) -> anyhow::Result<()> {
+        drop(self.observers.stop_reporter);
+        let mut result = Ok(());
+        for thread in self.observers.threads {
+            let name = thread.thread().name().unwrap_or("a thread").to_owned();
+            if thread.join().is_err() {
+                result = result.and(Err(anyhow::anyhow!("{name} ended in a panic")));
+            }
+        }
+        let flushed = self.listeners.flush().context("flushing the listeners");
+        let closed = self.accounting.stop().context("ending accounting");
+        self.log.close();
+        self.campaign_writer.join();
+        if self.rebuilding.join().is_err() {
+            result = result.and(Err(anyhow::anyhow!("the catalogue's rebuild ended in a panic")));
+        }
+        let failure = match self.log.health().money.failure {
+            Some(failure) => Err(anyhow::Error::new(failure).context("the money journal")),
+            None => Ok(()),
+        };
+        result.and(flushed).and(closed).and(failure)
+    }
+}

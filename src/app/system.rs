@@ -1,0 +1,59 @@
+//! What the process has of the system: its journals, its port, its threads, its signals.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
+use crate::journal::{FaultDisk, Faults, Identity, RealDisk, SharedDisk};
+
+pub(super) fn open_log(
+    config: &Config,
+    identity: Identity,
+    faults: &Faults,
+    clock: &Clock,
+) -> anyhow::Result<EventLog> {
+    let disk: SharedDisk = Arc::new(RealDisk);
+    let disk: SharedDisk = if faults.is_none() {
+        disk
+    } else {
+        Arc::new(FaultDisk::new(disk, faults.clone(), event_log::money_dir(&config.data_dir)))
+    };
+    let segment_bytes = u32::try_from(config.journal.segment_bytes).context("journal.segment_bytes")?;
+    let mut log = EmbeddedLogConfig::new(&config.data_dir, identity);
+    log.money.segment_bytes = segment_bytes;
+    log.money.quota_bytes = config.journal.quota_bytes;
+    log.log.segment_bytes = segment_bytes;
+    log.log.quota_bytes = config.journal.quota_bytes;
+    let clock = clock.clone();
+    let log = EmbeddedLog::open(&log, &disk, move || clock.now().wall).context("opening the journals")?;
+    Ok(EventLog::Embedded(Arc::new(log)))
+}
+
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).with_context(|| format!("starting the thread {name}"))
+}
+
+pub(super) fn bind(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen).with_context(|| format!("listening on {listen} (server.listen)"))?;
+    let address = listener.local_addr().context("reading the address listened on")?;
+    Ok((listener, address))
+}
+
+/// A signal's stream; none where the system has no such signal, which then never comes.
+pub(super) fn stream_of(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal can't be listened for")).ok()
+}
+
+pub(super) async fn received(stream: &mut Option<Signal>) {
+    match stream {
+        Some(stream) => drop(stream.recv().await),
+        None => std::future::pending().await,
+    }
+}
