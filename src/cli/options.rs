@@ -44,7 +44,14 @@ pub(crate) struct ApplyOptions {
 impl ConfigOptions {
     /// The configuration that file, environment and these options make.
     pub(crate) fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&Sources { file: self.file(), environment: environment(), flags: self.flags() })
+        self.load_with(None)
+    }
+
+    /// As [`Self::load`], with a setting that an option of the command's own has given: its name, its value and the option.
+    pub(crate) fn load_with(&self, more: Option<(&str, &str, &str)>) -> Result<Config, ConfigError> {
+        let mut flags = self.flags();
+        flags.extend(more.map(|(name, value, flag)| (name.to_owned(), value.to_owned(), flag.to_owned())));
+        Config::load(&Sources { file: self.file(), environment: environment(), flags })
     }
 
     fn file(&self) -> Option<PathBuf> {

@@ -11,13 +11,16 @@ use crate::telemetry;
 /// Arguments of `segue serve`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
+    /// What this process does, for server.roles: all, or some of decision, beacon, campaign and accounting as one of many servers.
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<String>,
     #[command(flatten)]
     config: ConfigOptions,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
-    let config = args.config.load()?;
+    let config = args.config.load_with(args.roles.as_deref().map(|roles| ("server.roles", roles, "--roles")))?;
     telemetry::start_logging(&config.log).context("starting to log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {

@@ -6,7 +6,6 @@ use anyhow::anyhow;
 use serde::Serialize;
 
 use super::{ApplyOptions, Exit, Failure, print};
-use crate::event_log::PartitionCounts;
 use crate::event_log::kafka::Trouble;
 use crate::event_log::kafka::topics::{Admin, Difference, Surveyed, TopicPlan, TopicState};
 
@@ -42,7 +41,7 @@ fn apply(args: &ApplyOptions) -> Result<Exit, Failure> {
         ))
     })?;
     let admin = Admin::connect(&connection).map_err(failure)?;
-    let surveyed = admin.survey(&PartitionCounts::default()).map_err(failure)?;
+    let surveyed = admin.survey(&config.kafka_partitions).map_err(failure)?;
     let missing: Vec<&TopicPlan> = missing(&surveyed).collect();
     if !args.dry_run && !missing.is_empty() {
         admin.make(&missing).map_err(failure)?;

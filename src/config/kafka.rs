@@ -2,7 +2,8 @@
 
 use super::optional_path;
 use super::raw::RawConfig;
-use crate::event_log::kafka::{Connection, Login, Mechanism, Password, Security};
+use crate::event_log::kafka::{Compression, Connection, Login, Mechanism, Password, Security};
+use crate::event_log::{PartitionCounts, Topic};
 
 /// Longest prefix of topics' names: Kafka's names have 249 characters at most.
 const PREFIX_CHARS_MAX: usize = 64;
@@ -44,6 +45,20 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<Connection> {
     }
     let security = Security { tls, ca_file, login };
     Some(Connection { brokers, topic_prefix, security, connect_timeout_ms, replication })
+}
+
+/// The topics' partitions, of which some can be configured.
+pub(super) fn partitions(events: u32) -> PartitionCounts {
+    let of_events = [Topic::Events, Topic::Engagement, Topic::Decisions, Topic::Ledger];
+    of_events.into_iter().fold(PartitionCounts::default(), |counts, topic| {
+        // A count out of range was refused by name; nothing is made of what stands here then.
+        counts.with(topic, events).unwrap_or(counts)
+    })
+}
+
+/// The compression of that name.
+pub(super) fn compression(name: &str) -> Compression {
+    if name == Compression::Lz4.name() { Compression::Lz4 } else { Compression::Zstd }
 }
 
 pub(super) fn brokers(text: &str) -> Result<String, String> {

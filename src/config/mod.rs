@@ -6,17 +6,20 @@
 mod cql;
 mod kafka;
 mod raw;
+mod roles;
 mod settings;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::event_log::kafka::Connection;
+use crate::event_log::PartitionCounts;
+use crate::event_log::kafka::{Compression, Connection};
 use crate::impressions::HeardRule;
 use crate::store::cql::CqlConnection;
 use raw::RawConfig;
 pub use raw::{Problem, Sources};
+pub use roles::{Roles, SharedRoles};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
 
 use crate::impressions::invalid::{ActivityLimits, AddressRange, AddressRanges};
@@ -24,6 +27,8 @@ use crate::impressions::invalid::{ActivityLimits, AddressRange, AddressRanges};
 /// A valid configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
+    /// What this process does.
+    pub roles: Roles,
     /// The HTTP server.
     pub server: ServerConfig,
     /// Folder of all state.
@@ -38,6 +43,10 @@ pub struct Config {
     pub invalid_traffic: InvalidTrafficConfig,
     /// How Kafka is reached, if there is one.
     pub kafka: Option<Connection>,
+    /// Partitions of the topics in Kafka.
+    pub kafka_partitions: PartitionCounts,
+    /// How records are compressed in Kafka.
+    pub kafka_compression: Compression,
     /// How CQL is reached, if it is there.
     pub cql: Option<CqlConnection>,
     /// Hours after which the key that seals tokens is replaced.
@@ -180,6 +189,7 @@ impl Config {
 
     fn read(raw: &mut RawConfig) -> Self {
         Self {
+            roles: raw.parsed("server.roles", roles::read),
             server: ServerConfig {
                 listen: raw.address("server.listen"),
                 workers: raw.number_usize("server.workers"),
@@ -221,6 +231,8 @@ impl Config {
                 },
             },
             kafka: kafka::read(raw),
+            kafka_partitions: kafka::partitions(raw.number_u32("kafka.events_partitions")),
+            kafka_compression: kafka::compression(raw.choice("kafka.compression")),
             cql: cql::read(raw),
             tokens_rotate_hours: raw.number_u32("tokens.rotate_hours"),
             shutdown_drain_ms: raw.number("shutdown.drain_ms"),
@@ -233,6 +245,12 @@ impl Config {
     }
 
     fn check_together(&self, raw: &mut RawConfig) {
+        if self.roles != Roles::All {
+            let missing = [("kafka.brokers", self.kafka.is_none()), ("cql.hosts", self.cql.is_none())];
+            for (setting, _) in missing.into_iter().filter(|(_, missing)| *missing) {
+                raw.refuse_together(setting, "must be set where server.roles is not all: servers share it".to_owned());
+            }
+        }
         // Fewer than four segments: the one being written, the next, and nothing to keep.
         if self.journal.quota_bytes / 4 < self.journal.segment_bytes {
             let reason = format!("must hold at least four segments of {} bytes", self.journal.segment_bytes);

@@ -97,6 +97,9 @@ const GIB: u64 = 1_024 * MIB;
 pub const SETTINGS: &[Setting] = &[
     setting("server.listen", Kind::Address { default: "127.0.0.1:8080" },
         "Address and port that players, beacons and the API reach. Port 0 takes any free port; the first line printed tells which."),
+    setting("server.roles", Kind::Text { default: "all", form: "all, or some of decision, beacon, campaign and accounting, with commas between them" },
+        "What this process does. all: everything, with its state in data.dir and no other service. Some of them: as one of many servers, which share their \
+        event log in Kafka and their state in CQL. decision and beacon go together."),
     number("server.workers", 0, (0, 1_024), "threads",
         "HTTP worker threads. 0 takes one for each core."),
     setting("server.public_url", Kind::Text { default: "", form: "an http or https URL without a path, or nothing" },
@@ -165,8 +168,8 @@ pub const SETTINGS: &[Setting] = &[
         "Time for requests in flight to end after SIGTERM."),
 
     setting("kafka.brokers", Kind::Text { default: "", form: "host:port with commas between them, or nothing" },
-        "Some brokers of the Kafka that `segue topics` works on; the others are learnt from these. Empty: there is none. `segue serve` keeps its event \
-        log in data.dir, whatever stands here."),
+        "Some brokers of the Kafka that servers share; the others are learnt from these. Empty: there is none. A server of all roles keeps its event log in \
+        data.dir, whatever stands here."),
     setting("kafka.topic_prefix", Kind::Text { default: "", form: "up to 64 of letters, digits, dot, hyphen and underscore, or nothing" },
         "What stands before the names of topics, consumer groups and transactions, so that several networks can share a cluster."),
     setting("kafka.security", Kind::Choice { default: "plaintext", words: &["plaintext", "tls", "sasl_plaintext", "sasl_tls"] },
@@ -179,6 +182,11 @@ pub const SETTINGS: &[Setting] = &[
         "Who logs in, with sasl."),
     setting("kafka.password_file", Kind::Text { default: "", form: "a path, or nothing" },
         "File that holds the password; white space at its end does not count."),
+    number("kafka.events_partitions", 64, (1, 4_096), "partitions",
+        "Partitions of the topics of events, engagement, decisions and ledger: as many as processes of accounting can share the work. Fixed once the topics \
+        are made, for an advertiser stays in its partition for ever."),
+    setting("kafka.compression", Kind::Choice { default: "zstd", words: &["zstd", "lz4"] },
+        "How records are compressed on their way and at rest: zstd is smaller, lz4 quicker."),
     number("kafka.replication", 3, (1, 9), "copies",
         "Replicas of each topic that `segue topics apply` makes. More than half of them must be in sync to take a record."),
     number("kafka.connect_timeout_ms", 10_000, (100, 120_000), "ms",

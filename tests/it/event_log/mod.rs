@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod kafka;
+mod shipping;
 mod topics;
 
 use std::sync::Arc;

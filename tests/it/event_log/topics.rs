@@ -5,8 +5,8 @@ use std::process::Output;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use segue::event_log::PartitionCounts;
 use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
+use segue::event_log::{PartitionCounts, Topic};
 use serde_json::Value;
 
 use super::{NOW, connection};
@@ -60,7 +60,7 @@ fn topics_are_made_once_and_then_as_they_should_be() {
     let again = apply(&connection, &["--json"]);
     assert!(again.status.success(), "{}", stderr(&again));
     let report = report(&again);
-    assert_eq!(report.len(), 9);
+    assert_eq!(report.len(), Topic::ALL.len());
     assert!(report.iter().all(|(_, state)| state == "as_planned"), "{report:?}");
     assert!(report.iter().any(|(name, _)| *name == format!("{}segue.events", connection.topic_prefix)));
     // A server is content with them.

@@ -25,9 +25,25 @@ pub(super) struct Sold {
     pub(super) paid: Vec<LineItemId>,
 }
 
+fn operator_key(data: &Path) -> String {
+    std::fs::read_to_string(data.join("operator.key")).expect("the first start wrote it").trim().to_owned()
+}
+
+/// How many of the line items that are paid for are billed for something, as the report says.
+pub(super) fn billed(server: &Server, data: &Path, sold: &Sold) -> usize {
+    let key = format!("Bearer {}", operator_key(data));
+    let answer = server.request("GET", "/v1/reports?group_by=line_item", &[("authorization", &key)], b"");
+    assert_eq!(answer.status, 200, "a report is answered");
+    let report = answer.json();
+    let rows = report["rows"].as_array().expect("a report has rows").iter();
+    let billed = rows.filter(|row| row["billed_impressions"].as_i64().is_some_and(|count| count > 0));
+    let ids = billed.filter_map(|row| row["line_item_id"].as_str()?.parse::<LineItemId>().ok());
+    ids.filter(|id| sold.paid.contains(id)).count()
+}
+
 /// Sells through the campaign API.
 pub(super) fn set_up(server: &Server, data: &Path, now: WallMs) -> Sold {
-    let key = std::fs::read_to_string(data.join("operator.key")).expect("the first start wrote it").trim().to_owned();
+    let key = operator_key(data);
     let flight = json!({"start": now.plus_ms(-DAY_MS).to_rfc3339(), "end": now.plus_ms(30 * DAY_MS).to_rfc3339()});
     let mut desk = Desk { server, key, flight, sold: Sold::default() };
 
