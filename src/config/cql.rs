@@ -16,6 +16,10 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
     let user = raw.parsed("cql.user", |text| Ok(text.to_owned()));
     let password_file = raw.parsed("cql.password_file", optional_path);
     let connect_timeout_ms = raw.number("cql.connect_timeout_ms");
+    let read_timeout_ms = raw.number("cql.read_timeout_ms");
+    let speculative_after_ms = raw.number("cql.speculative_after_ms");
+    let write_timeout_ms = raw.number("cql.write_timeout_ms");
+    let conditional_timeout_ms = raw.number("cql.conditional_timeout_ms");
     if hosts.is_empty() {
         return None;
     }
@@ -28,7 +32,18 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
         }
     };
     let hosts = hosts.split(',').map(str::to_owned).collect();
-    Some(CqlConnection { hosts, keyspace, datacenter, replication, login, connect_timeout_ms })
+    Some(CqlConnection {
+        hosts,
+        keyspace,
+        datacenter,
+        replication,
+        login,
+        connect_timeout_ms,
+        read_timeout_ms,
+        speculative_after_ms,
+        write_timeout_ms,
+        conditional_timeout_ms,
+    })
 }
 
 fn keyspace(text: &str) -> Result<String, String> {

@@ -74,6 +74,9 @@ pub enum StoreError {
         /// What it wrote.
         what: &'static str,
     },
+    /// CQL does not do what it was asked for.
+    #[error(transparent)]
+    Cql(#[from] cql::CqlTrouble),
     /// A row does not say what a row of its kind says: the disk or another version's hand.
     #[error("a damaged row in {keyspace}, key {key}: {reason}")]
     Damaged {

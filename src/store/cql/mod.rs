@@ -1,11 +1,15 @@
-//! The store in CQL: Cassandra or ScyllaDB. So far only its schema ([`schema`]); no role uses it yet.
+//! CQL: Cassandra or ScyllaDB. How it is reached ([`CqlConnection`]), its tables ([`schema`]), and the one session that the stores share
+//! ([`CqlSession`]); the stores themselves are beside their embedded twins. No role uses it yet.
 
 pub mod schema;
+mod session;
+
+pub use session::{CqlSession, Kind};
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
+use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
@@ -20,7 +24,7 @@ pub struct CqlConnection {
     pub hosts: Vec<String>,
     /// The keyspace of all tables.
     pub keyspace: String,
-    /// The data centre whose servers hold the replicas.
+    /// The data centre whose servers hold the replicas; the others' are never asked.
     pub datacenter: String,
     /// Replicas of each row.
     pub replication: u32,
@@ -28,6 +32,14 @@ pub struct CqlConnection {
     pub login: Option<(String, PathBuf)>,
     /// Time for a server's first answer, in milliseconds.
     pub connect_timeout_ms: u64,
+    /// Time for a read, in milliseconds.
+    pub read_timeout_ms: u64,
+    /// When a read that a break waits for is asked of a second server too, in milliseconds.
+    pub speculative_after_ms: u64,
+    /// Time for a write, in milliseconds.
+    pub write_timeout_ms: u64,
+    /// Time for a write on a condition, in milliseconds.
+    pub conditional_timeout_ms: u64,
 }
 
 /// Why the store in CQL can't be used. Each is one line that says what to do.
@@ -62,6 +74,31 @@ pub enum CqlTrouble {
         keyspace: String,
         /// What the server said.
         reason: String,
+    },
+    /// No server is where they are looked for.
+    #[error(
+        "no CQL server is in data centre {wanted}, they are in {found}: set cql.datacenter to the one beside this server"
+    )]
+    Datacenter {
+        /// The data centre asked for.
+        wanted: String,
+        /// Those that there are.
+        found: String,
+    },
+    /// The keyspace is not there, or has none of the tables.
+    #[error(
+        "keyspace {0} is missing or has no tables: run `segue schema apply` with the same cql settings, or correct cql.keyspace"
+    )]
+    NoSchema(String),
+    /// The tables are of an earlier version than this program needs.
+    #[error("keyspace {keyspace} has schema version {found}, and this segue needs {needed}: run `segue schema apply`")]
+    Older {
+        /// The keyspace.
+        keyspace: String,
+        /// Its version.
+        found: i32,
+        /// The version needed.
+        needed: i32,
     },
     /// The tables are of a later version than this program knows.
     #[error("keyspace {keyspace} has schema version {found}, and this segue knows {known} at most: run the newer one")]
@@ -101,6 +138,16 @@ pub enum CqlTrouble {
     /// Somebody else is changing the schema and doesn't end.
     #[error("somebody else is changing the schema of keyspace {0} and has not ended: run it again in a minute")]
     Busy(String),
+    /// No answer in time. A write may have been made.
+    #[error(
+        "CQL: can't {doing} within {timeout_ms} ms: its servers are slow or can't be reached, or the cql.*_timeout_ms is too short"
+    )]
+    Late {
+        /// What was asked for.
+        doing: &'static str,
+        /// How long was waited, in milliseconds.
+        timeout_ms: u128,
+    },
     /// Anything else.
     #[error("CQL: can't {doing}: {reason}")]
     Other {
@@ -112,20 +159,24 @@ pub enum CqlTrouble {
 }
 
 impl CqlConnection {
-    /// Connects.
-    ///
-    /// # Errors
-    /// [`CqlTrouble`].
-    pub(crate) async fn connect(&self) -> Result<Arc<Session>, CqlTrouble> {
+    /// Connects, to change the schema: any data centre will do.
+    async fn connect(&self) -> Result<Session, CqlTrouble> {
+        self.connect_as(None).await
+    }
+
+    async fn connect_as(&self, profile: Option<ExecutionProfileHandle>) -> Result<Session, CqlTrouble> {
         let timeout = Duration::from_millis(self.connect_timeout_ms);
         let mut builder = SessionBuilder::new().known_nodes(&self.hosts).connection_timeout(timeout);
         if let Some((user, path)) = &self.login {
             builder = builder.user(user, read_password(path)?);
         }
+        if let Some(profile) = profile {
+            builder = builder.default_execution_profile_handle(profile);
+        }
         let failed =
             |reason: String| CqlTrouble::Unreachable { hosts: self.hosts.join(","), reason: one_line(&reason) };
         match tokio::time::timeout(timeout, builder.build()).await {
-            Ok(Ok(session)) => Ok(Arc::new(session)),
+            Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(format!("no answer within {} ms", self.connect_timeout_ms))),
         }
@@ -145,6 +196,7 @@ impl CqlConnection {
             ExecutionError::ConnectionPoolError(_) | ExecutionError::EmptyPlan => {
                 CqlTrouble::Unreachable { hosts: self.hosts.join(","), reason }
             }
+            ExecutionError::RequestTimeout(waited) => CqlTrouble::Late { doing, timeout_ms: waited.as_millis() },
             _ => CqlTrouble::Other { doing, reason },
         }
     }

@@ -4,7 +4,6 @@
 //! write and given up after [`LOCK_SECONDS`] by itself. A crash in the middle of a version leaves tables without its row; the next run makes the
 //! statements again, which say `IF NOT EXISTS`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::client::session::Session;
@@ -41,6 +40,9 @@ pub const VERSIONS: &[SchemaVersion] = &[SchemaVersion {
     text: include_str!("../../../schemas/cql/0001-listeners.cql"),
 }];
 
+/// The latest version.
+pub const LATEST: i32 = VERSIONS[VERSIONS.len() - 1].version;
+
 /// What became of a version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -75,7 +77,8 @@ pub async fn apply(
     holder: &str,
     now: WallMs,
 ) -> Result<Vec<(SchemaVersion, Fate)>, CqlTrouble> {
-    let schema = Schema { connection, session: connection.connect().await? };
+    let session = connection.connect().await?;
+    let schema = Schema { connection, session: &session };
     schema.prepare_keyspace().await?;
     schema.lock(holder).await?;
     let applied = schema.apply_missing(now).await;
@@ -91,7 +94,8 @@ pub async fn apply(
 /// # Errors
 /// [`CqlTrouble`].
 pub async fn survey(connection: &CqlConnection) -> Result<Vec<(SchemaVersion, Fate)>, CqlTrouble> {
-    let schema = Schema { connection, session: connection.connect().await? };
+    let session = connection.connect().await?;
+    let schema = Schema { connection, session: &session };
     if !schema.has_versions().await? {
         return Ok(VERSIONS.iter().map(|version| (*version, Fate::Missing)).collect());
     }
@@ -100,9 +104,30 @@ pub async fn survey(connection: &CqlConnection) -> Result<Vec<(SchemaVersion, Fa
     Ok(VERSIONS.iter().map(|version| (*version, fate(version))).collect())
 }
 
+/// Whether the keyspace has all versions that this program knows. The latest it has, if that is one which a later program has applied: versions only add,
+/// so that this one goes on.
+///
+/// # Errors
+/// [`CqlTrouble::NoSchema`], [`CqlTrouble::Older`], [`CqlTrouble::Changed`], and what keeps it from being read.
+pub(super) async fn check(connection: &CqlConnection, session: &Session) -> Result<Option<i32>, CqlTrouble> {
+    let schema = Schema { connection, session };
+    let keyspace = &connection.keyspace;
+    if !schema.has_versions().await? {
+        return Err(CqlTrouble::NoSchema(keyspace.clone()));
+    }
+    let (known, newer) = schema.applied().await?;
+    match VERSIONS.iter().find(|version| !known.contains(&version.version)) {
+        Some(_) if known.is_empty() => Err(CqlTrouble::NoSchema(keyspace.clone())),
+        Some(missing) => {
+            Err(CqlTrouble::Older { keyspace: keyspace.clone(), found: missing.version - 1, needed: LATEST })
+        }
+        None => Ok(newer),
+    }
+}
+
 struct Schema<'c> {
     connection: &'c CqlConnection,
-    session: Arc<Session>,
+    session: &'c Session,
 }
 
 impl Schema<'_> {
@@ -186,27 +211,36 @@ impl Schema<'_> {
         rows.maybe_first_row::<Row>().map_err(|error| other(doing, &error))
     }
 
-    /// The versions applied, each with the text that it has here.
+    /// The versions applied, if this program knows them all.
     async fn known(&self) -> Result<Vec<i32>, CqlTrouble> {
+        let (known, newer) = self.applied().await?;
+        match newer {
+            Some(found) => Err(CqlTrouble::Newer { keyspace: self.connection.keyspace.clone(), found, known: LATEST }),
+            None => Ok(known),
+        }
+    }
+
+    /// The versions applied that are known here, each with the text that it has here; and the latest that is not known.
+    async fn applied(&self) -> Result<(Vec<i32>, Option<i32>), CqlTrouble> {
         const DOING: &str = "read the schema versions";
         let keyspace = &self.connection.keyspace;
         let ask = format!("SELECT version, digest FROM {keyspace}.schema_versions WHERE part = 'segue'");
         let found = self.session.query_unpaged(statement(&ask), ()).await;
         let found = found.map_err(|error| self.connection.trouble(DOING, &error))?;
         let rows = found.into_rows_result().map_err(|error| other(DOING, &error))?;
-        let mut known = Vec::new();
+        let (mut known, mut newer) = (Vec::new(), None);
         for row in rows.rows::<(i32, String)>().map_err(|error| other(DOING, &error))? {
             let (version, digest) = row.map_err(|error| other(DOING, &error))?;
             let Some(ours) = VERSIONS.iter().find(|ours| ours.version == version) else {
-                let latest = VERSIONS.last().map_or(0, |latest| latest.version);
-                return Err(CqlTrouble::Newer { keyspace: keyspace.clone(), found: version, known: latest });
+                newer = newer.max(Some(version));
+                continue;
             };
             if ours.digest() != digest {
                 return Err(CqlTrouble::Changed { keyspace: keyspace.clone(), version, name: ours.name });
             }
             known.push(version);
         }
-        Ok(known)
+        Ok((known, newer))
     }
 
     async fn run(&self, text: &str, doing: &'static str) -> Result<(), CqlTrouble> {

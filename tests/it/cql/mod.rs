@@ -5,21 +5,47 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use segue::store::cql::schema::LATEST;
+use segue::store::cql::{CqlConnection, CqlSession, CqlTrouble};
 use serde_json::Value;
 
 use crate::harness::{engine, folder, segue};
 
 /// A keyspace that no other test uses. None, and the test counted as skipped, where no Cassandra runs.
-struct Keyspace {
+pub(crate) struct Keyspace {
     host: String,
     name: String,
 }
 
 impl Keyspace {
-    fn new(test: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         engine("SEGUE_TEST_CQL", test).map(|host| Self { host, name: format!("t{process}_{number}") })
+    }
+
+    /// One with all tables.
+    pub(crate) fn with_tables(test: &str) -> Option<Self> {
+        let keyspace = Self::new(test)?;
+        let applied = keyspace.apply(&[]);
+        assert!(applied.status.success(), "{}", stderr(&applied));
+        Some(keyspace)
+    }
+
+    /// How to reach it, with deadlines that a busy machine keeps.
+    pub(crate) fn connection(&self) -> CqlConnection {
+        CqlConnection {
+            hosts: vec![self.host.clone()],
+            keyspace: self.name.clone(),
+            datacenter: "datacenter1".to_owned(),
+            replication: 1,
+            login: None,
+            connect_timeout_ms: 30_000,
+            read_timeout_ms: 30_000,
+            speculative_after_ms: 1_000,
+            write_timeout_ms: 30_000,
+            conditional_timeout_ms: 30_000,
+        }
     }
 
     fn apply(&self, more: &[&str]) -> Output {
@@ -31,7 +57,7 @@ impl Keyspace {
     }
 
     /// Runs statements as somebody else would.
-    fn run(&self, statements: &[&str]) {
+    pub(crate) fn run(&self, statements: &[&str]) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
             let session: Session = SessionBuilder::new().known_node(&self.host).build().await.expect("connects");
@@ -84,8 +110,8 @@ fn the_schema_is_applied_once_by_two_at_once() {
 
 #[test]
 fn a_newer_or_changed_schema_is_refused_and_left_as_it_is() {
-    let Some(keyspace) = Keyspace::new("a_newer_or_changed_schema_is_refused_and_left_as_it_is") else { return };
-    assert!(keyspace.apply(&[]).status.success());
+    let test = "a_newer_or_changed_schema_is_refused_and_left_as_it_is";
+    let Some(keyspace) = Keyspace::with_tables(test) else { return };
     keyspace.run(&["UPDATE KEYSPACE.schema_versions SET digest = 'another' WHERE part = 'segue' AND version = 1"]);
     let changed = keyspace.apply(&[]);
     assert_eq!(changed.status.code(), Some(2));
@@ -98,6 +124,43 @@ fn a_newer_or_changed_schema_is_refused_and_left_as_it_is() {
     assert_eq!(newer.status.code(), Some(2));
     let told = stderr(&newer);
     assert!(told.contains("has schema version 999") && told.contains("run the newer one"), "{told}");
+}
+
+fn opened(connection: &CqlConnection) -> Result<Option<i32>, CqlTrouble> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(CqlSession::open(connection)).map(|session| session.newer_schema())
+}
+
+#[test]
+fn a_session_says_what_it_misses() {
+    let Some(keyspace) = Keyspace::new("a_session_says_what_it_misses") else { return };
+    let connection = keyspace.connection();
+    let missing = CqlTrouble::NoSchema(keyspace.name.clone());
+    assert_eq!(opened(&connection), Err(missing.clone()), "no keyspace");
+    assert!(missing.to_string().contains("run `segue schema apply`"));
+    keyspace.run(&["CREATE keyspace KEYSPACE WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"]);
+    assert_eq!(opened(&connection), Err(missing.clone()), "no tables");
+    assert!(keyspace.apply(&[]).status.success());
+    assert_eq!(opened(&connection), Ok(None));
+
+    let elsewhere = CqlConnection { datacenter: "mars".to_owned(), ..connection.clone() };
+    let told = opened(&elsewhere).expect_err("no such data centre").to_string();
+    assert!(told.contains("data centre mars, they are in datacenter1: set cql.datacenter"), "{told}");
+    let nowhere =
+        CqlConnection { hosts: vec!["127.0.0.1:1".to_owned()], connect_timeout_ms: 1_000, ..connection.clone() };
+    let told = opened(&nowhere).expect_err("nobody there").to_string();
+    assert!(told.contains("no CQL server can be used at 127.0.0.1:1") && told.contains("check cql.hosts"), "{told}");
+
+    // A later program's versions only add: this one goes on. Without its own it does not.
+    keyspace.run(&["INSERT INTO KEYSPACE.schema_versions (part, version, digest) VALUES ('segue', 999, '')"]);
+    assert_eq!(opened(&connection), Ok(Some(999)));
+    keyspace.run(&[&format!("DELETE FROM KEYSPACE.schema_versions WHERE part = 'segue' AND version = {LATEST}")]);
+    let older = CqlTrouble::Older { keyspace: keyspace.name.clone(), found: LATEST - 1, needed: LATEST };
+    assert!(older.to_string().ends_with("run `segue schema apply`"));
+    assert_eq!(opened(&connection), Err(if LATEST == 1 { missing } else { older }));
+    keyspace.run(&["INSERT INTO KEYSPACE.schema_versions (part, version, digest) VALUES ('segue', 1, 'another')"]);
+    let told = opened(&connection).expect_err("another text").to_string();
+    assert!(told.contains("0001-listeners.cql has now"), "{told}");
 }
 
 #[test]
