@@ -142,7 +142,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
 
     // Accounting: its leases and throttles go straight to the side array that decisions read.
     let side = Side::new(&base);
-    let accounting = start_accounting(&base, store.ledger()?, faults, &side.leases)?;
+    let accounting = start_accounting(&base, store.ledger()?.into(), faults, &side.leases)?;
 
     // The catalogue: a change is in the snapshot, and with accounting, before its writer is answered.
     let catalog_store = store.catalog()?;
@@ -198,7 +198,7 @@ fn control(
     Ok(server::Control {
         reports: ReportsApi {
             campaigns: campaigns.clone(),
-            ledger: store.ledger()?,
+            ledger: store.ledger()?.into(),
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
@@ -209,7 +209,7 @@ fn control(
         },
         verdicts: VerdictsApi {
             campaigns: campaigns.clone(),
-            verdicts: Verdicts::new(base.log.clone(), store.ledger()?, base.identity.server_id, base.boot_id),
+            verdicts: Verdicts::new(base.log.clone(), store.ledger()?.into(), base.identity.server_id, base.boot_id),
             clock: clock.clone(),
             metrics: metrics.clone(),
         },

@@ -11,7 +11,7 @@ use crate::entropy::Entropy;
 use crate::event_log::money_dir;
 use crate::journal::{RealDisk, SharedDisk};
 use crate::model::{ServerId, WallMs};
-use crate::store::{LedgerStore, Store};
+use crate::store::{EmbeddedLedger, Store};
 
 /// Held while a command works on a journal, so that no server can start on it.
 pub(super) type JournalLock = Box<dyn Send + Sync>;
@@ -21,7 +21,7 @@ pub(super) struct Stopped {
     /// The server whose directory it is.
     pub(super) server_id: ServerId,
     /// The books and the register.
-    pub(super) ledger: LedgerStore,
+    pub(super) ledger: EmbeddedLedger,
     /// When the command began.
     pub(super) now: WallMs,
     // Held so that the database stays open.

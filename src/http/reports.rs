@@ -18,7 +18,7 @@ use crate::catalog::{Entity, EntityId};
 use crate::clock::Clock;
 use crate::model::{Actor, AdvertiserId, LineItemId, Micros, Role, WallMs};
 use crate::roles::campaign::CampaignHandle;
-use crate::store::{DeliveryRange, LedgerStore};
+use crate::store::{DeliveryRange, LedgerReader, ReadsLedger as _};
 use crate::telemetry::{Metric, Metrics};
 
 /// Most rows of a report; beyond, it says that it is cut and a shorter time or one line item is to be asked for.
@@ -34,7 +34,7 @@ pub struct ReportsApi {
     /// Keys, and whose a line item is.
     pub campaigns: CampaignHandle,
     /// The books.
-    pub ledger: LedgerStore,
+    pub ledger: LedgerReader,
     /// Reads time, once a request.
     pub clock: Clock,
     /// Counts.

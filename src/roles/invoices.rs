@@ -6,7 +6,7 @@ use crate::accounting::Lease;
 use crate::accounting::invoice::{Invoice, InvoiceError, Material, Month, Names, invoice};
 use crate::events::LedgerEntry;
 use crate::model::{Advertiser, CampaignId, LineItemId, Network};
-use crate::store::{LedgerStore, StoreError};
+use crate::store::{ReadsLedger, StoreError};
 
 /// Why an invoice can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub struct Party {
 /// # Errors
 /// [`InvoicingError`].
 pub fn make(
-    ledger: &LedgerStore,
+    ledger: &impl ReadsLedger,
     party: &Party,
     month: Month,
     campaign: impl Fn(CampaignId) -> Option<String>,
@@ -56,7 +56,7 @@ pub fn make(
 const ATTEMPTS: u32 = 5;
 
 fn attempt(
-    ledger: &LedgerStore,
+    ledger: &impl ReadsLedger,
     party: &Party,
     month: Month,
     campaign: &impl Fn(CampaignId) -> Option<String>,
@@ -65,8 +65,8 @@ fn attempt(
     let id = party.advertiser.id;
     let leases = ledger.leases_of(id, month.first(), month.end())?;
     let entries = ledger.entries_of(id, month.first(), month.end())?;
-    let (_, log_time, _) = ledger.cursor()?;
-    let checkpoints = ledger.checkpoints()?;
+    let log_time = ledger.log_time_of(id)?;
+    let checkpoints = ledger.checkpoints_of(id)?;
     let names = names(&leases, &entries, campaign, line_item);
     Ok(invoice(&Material {
         advertiser: &party.advertiser,

@@ -12,7 +12,7 @@ use crate::events::{self, BeaconRecord, Envelope, Event, Reversal};
 use crate::journal;
 use crate::model::{AdvertiserId, BootId, Day, ImpressionId, InvalidTraffic, NetworkId, ServerId, WallMs};
 use crate::roles::records;
-use crate::store::{LedgerStore, StoreError};
+use crate::store::{LedgerReader, ReadsLedger as _, StoreError};
 
 /// Records of one read.
 const READ_RECORDS_MAX: usize = 8_192;
@@ -27,7 +27,7 @@ const SLACK_MS: i64 = 60_000;
 #[derive(Clone)]
 pub struct Verdicts {
     log: EventLog,
-    ledger: LedgerStore,
+    ledger: LedgerReader,
     server_id: ServerId,
     boot_id: BootId,
     searching: Arc<Mutex<()>>,
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Verdicts {
 impl Verdicts {
     /// Verdicts over a log and its books.
     #[must_use]
-    pub fn new(log: EventLog, ledger: LedgerStore, server_id: ServerId, boot_id: BootId) -> Self {
+    pub fn new(log: EventLog, ledger: LedgerReader, server_id: ServerId, boot_id: BootId) -> Self {
         Self { log, ledger, server_id, boot_id, searching: Arc::default() }
     }
 

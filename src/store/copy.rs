@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, KeyspaceCreateOptions};
 
 use super::check::{JournalFile, LastRow};
-use super::{CatalogStore, CheckedStore, Flaw, LedgerStore, StoreError, hex};
+use super::{CatalogStore, CheckedStore, EmbeddedLedger, Flaw, StoreError, hex};
 
 /// Name of the copy's folder in the data directory. One left by a process that was killed is replaced.
 const COPY: &str = "store.reading";
@@ -62,8 +62,8 @@ impl StoreCopy {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn ledger(&self) -> Result<LedgerStore, StoreError> {
-        LedgerStore::open(self.database.clone())
+    pub fn ledger(&self) -> Result<EmbeddedLedger, StoreError> {
+        EmbeddedLedger::open(self.database.clone())
     }
 
     /// The catalogue.

@@ -26,7 +26,9 @@ pub use identity::{Identity, Secret, TokenKey};
 pub use keys::{ApiKey, KeyRing, KeySecret};
 #[cfg(test)]
 pub(crate) use ledger::RawRow;
-pub use ledger::{DeliveryRange, LedgerStore, rows as ledger_rows};
+pub use ledger::{
+    DeliveryRange, EmbeddedLedger, LedgerReader, LedgerStore, OwnsLedger, ReadsLedger, rows as ledger_rows,
+};
 pub use listener::{Listener, ListenerCounts, Listeners, ReserveError};
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
@@ -140,8 +142,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when its keyspaces can't be opened.
-    pub fn ledger(&self) -> Result<LedgerStore, StoreError> {
-        LedgerStore::open(self.database.clone())
+    pub fn ledger(&self) -> Result<EmbeddedLedger, StoreError> {
+        EmbeddedLedger::open(self.database.clone())
     }
 
     /// The database, for the stores that live in it.

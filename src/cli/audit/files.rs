@@ -17,7 +17,7 @@ use crate::event_log::{
 use crate::events;
 use crate::journal::{JournalRecord, RealDisk, SharedDisk, Tail, read_dir};
 use crate::model::WallMs;
-use crate::store::{CheckedStore, DeliveryRange, Flaw, LedgerStore, StoreCopy, StoreError, check_store};
+use crate::store::{CheckedStore, DeliveryRange, EmbeddedLedger, Flaw, StoreCopy, StoreError, check_store};
 
 /// The records of the money journal that an audit looks at.
 #[derive(Default)]
@@ -213,7 +213,7 @@ fn rows(data_dir: &Path, checked: &CheckedStore) -> Result<Read, StoreError> {
     Ok(Read { ledger: ledger_rows(&copy.ledger()?)?, flaws })
 }
 
-fn ledger_rows(store: &LedgerStore) -> Result<LedgerRows, StoreError> {
+fn ledger_rows(store: &EmbeddedLedger) -> Result<LedgerRows, StoreError> {
     let (cursor, log_time, chain) = store.cursor()?;
     let mut leases = store.remembered_leases()?;
     leases.extend(store.past_leases()?);

@@ -9,6 +9,7 @@ use crate::events::{Checkpoint, Reversal, samples};
 use crate::http::reports::tests::make as make_api;
 use crate::model::{Day, Micros, PriceModel, WallMs};
 use crate::roles::campaign::samples::{ADVERTISER, CAMPAIGN, LINE_ITEM, NETWORK, OTHER_ADVERTISER};
+use crate::store::LedgerReader;
 
 /// Noon of 10 June 2025, and a day of July, after everything.
 const JUNE: Day = Day(20_249);
@@ -64,7 +65,8 @@ fn fill(api: &ReportsApi) {
         sealed: Sealed { entries, checkpoints: vec![checkpoint] },
         ..Commit::default()
     };
-    api.ledger.commit(&commit).expect("commits");
+    let LedgerReader::Embedded(books) = &api.ledger;
+    books.commit(&commit).expect("commits");
 }
 
 #[actix_web::test]

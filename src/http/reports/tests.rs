@@ -98,7 +98,7 @@ pub(in crate::http) fn make(dir: &Path) -> (ReportsApi, CampaignWriter, BTreeMap
         })
         .expect("commits");
     let (clock, _) = Clock::manual(Now { wall: AT.plus_ms(1_000), monotonic: MonotonicMs(0) });
-    (ReportsApi { campaigns, ledger, clock, metrics: Metrics::new() }, writer, secrets)
+    (ReportsApi { campaigns, ledger: ledger.into(), clock, metrics: Metrics::new() }, writer, secrets)
 }
 
 #[actix_web::test]

@@ -17,6 +17,7 @@ use crate::model::{BeaconEvent, BootId, ServerId};
 use crate::roles::campaign::CampaignWriter;
 use crate::roles::campaign::samples::{ADVERTISER, NETWORK, OTHER_NETWORK};
 use crate::roles::records;
+use crate::store::LedgerReader;
 
 /// The moment of the reports' world.
 const NOW: WallMs = WallMs(1_750_000_001_000);
@@ -48,7 +49,8 @@ fn world(dir: &std::path::Path) -> World {
     let said: Vec<_> = [heard(0), heard(1), heard(2), foreign].iter().map(records::encode).collect();
     log.append_blocking(said).expect("appended");
     let leases = vec![(ADVERTISER, settled_lease(1, 2))];
-    reports.ledger.commit(&Commit { cursor: 4, leases, ..Commit::default() }).expect("commits");
+    let LedgerReader::Embedded(books) = &reports.ledger;
+    books.commit(&Commit { cursor: 4, leases, ..Commit::default() }).expect("commits");
     let verdicts = Verdicts::new(log.clone(), reports.ledger, ids.server, ids.boot);
     let api = VerdictsApi { campaigns: reports.campaigns, verdicts, clock: reports.clock, metrics: reports.metrics };
     World { api, log, secrets, _writer: writer }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::event_log::{EventLog, NewRecord, ReadError, Topic};
 use crate::journal;
 use crate::model::{BootId, Now, ServerId};
-use crate::store::LedgerStore;
+use crate::store::{LedgerStore, OwnsLedger as _};
 use crate::telemetry::Metrics;
 
 /// Bytes of one read.

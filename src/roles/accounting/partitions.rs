@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::event_log::{LogError, LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
 use crate::model::{BootId, MonotonicMs, ServerId};
 use crate::roles::fleet::{FleetBoard, FromAccounting, FromServer, Word, decode_from_server, encode_from_accounting};
-use crate::store::{LedgerStore, StoreError};
+use crate::store::{LedgerStore, OwnsLedger as _, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
 /// The name under which owners share out the partitions.

@@ -24,7 +24,7 @@ use crate::events::{self, EventError};
 use crate::journal::{FaultPoint, Faults};
 use crate::model::{BootId, MonotonicMs, Now, ServerId};
 use crate::roles::records;
-use crate::store::{LedgerStore, StoreError};
+use crate::store::{LedgerStore, OwnsLedger as _, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
 /// Records of one read: some milliseconds of work, so that a stop is noticed soon.

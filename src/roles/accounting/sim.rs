@@ -24,7 +24,7 @@ use crate::model::{
     MonotonicMs, Now, PacingMode, PriceModel, Pricing, ServerId, Status, Tier, WallMs, Zone,
 };
 use crate::roles::records;
-use crate::store::{LedgerStore, Store};
+use crate::store::{EmbeddedLedger, Store};
 use crate::workload::Draws;
 
 pub(crate) const PRICE: Micros = Micros(10);
@@ -62,7 +62,7 @@ pub(crate) struct Heard {
 
 pub(crate) struct Sim {
     pub(crate) log: EventLog,
-    pub(crate) ledger: LedgerStore,
+    pub(crate) ledger: EmbeddedLedger,
     pub(crate) machine: AccountingMachine,
     announcer: Announcer,
     pub(crate) now: Now,

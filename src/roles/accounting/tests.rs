@@ -12,7 +12,7 @@ use crate::accounting::testing::line;
 use crate::event_log::{Record, Topic};
 use crate::events::{self, Event};
 use crate::model::{BootId, Micros, MonotonicMs, Now, ServerId, WallMs};
-use crate::store::{LedgerStore, Store};
+use crate::store::{EmbeddedLedger, Store};
 
 /// Reads the whole log into a store of its own, as a server without a ledger would.
 fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::RawRow>, (WallMs, Chain)) {
@@ -60,7 +60,7 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::
 }
 
 /// All rows but the cursor, which is past the last record looked at, be it accounting's or not; what it stands for beside.
-fn rows(ledger: &LedgerStore) -> (Vec<crate::store::RawRow>, (WallMs, Chain)) {
+fn rows(ledger: &EmbeddedLedger) -> (Vec<crate::store::RawRow>, (WallMs, Chain)) {
     let mut rows = ledger.dump().expect("reads");
     rows.retain(|(_, key, _)| key != b"cursor");
     let (_, log_time, chain) = ledger.cursor().expect("reads");

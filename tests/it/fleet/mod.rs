@@ -23,7 +23,7 @@ use segue::roles::accounting::{
     MachineSettings, Message, MessageBody, PartitionsHandle, ServerReport, ShellSettings, spawn_partitions,
 };
 use segue::roles::fleet::{FleetLink, LinkSettings};
-use segue::store::{LedgerStore, Store};
+use segue::store::{EmbeddedLedger, Store};
 use segue::telemetry::Metrics;
 use segue::workload::world::World;
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ fn network() -> Network {
 /// The books of each partition, which all processes share.
 struct Books {
     _stores: Vec<(TempDir, Store)>,
-    ledgers: Vec<LedgerStore>,
+    ledgers: Vec<EmbeddedLedger>,
 }
 
 impl Books {
@@ -104,7 +104,7 @@ fn accounting<L: SharedLog>(log: &L, books: &Books, clock: &Clock, n: u128, enti
         faults: Faults::none(),
     };
     let ledgers = books.ledgers.clone();
-    let open = Box::new(move |partition: u32| Ok(ledgers[partition as usize].clone()));
+    let open = Box::new(move |partition: u32| Ok(ledgers[partition as usize].clone().into()));
     let handle = spawn_partitions(log.clone(), open, settings, clock.clone(), Metrics::new()).expect("starts");
     handle.changes().send(entities.to_vec()).expect("it lives");
     handle
