@@ -7,6 +7,8 @@
 mod beacon;
 pub mod catalog;
 #[cfg(test)]
+mod comments;
+#[cfg(test)]
 mod compatibility;
 mod decision;
 mod envelope;

@@ -1,0 +1,48 @@
+//! The schemas' sources in memory, to be changed and compiled.
+
+use std::collections::BTreeMap;
+
+use prost_types::FileDescriptorSet;
+use protox::Compiler;
+use protox::file::{File, FileResolver};
+
+/// Sources of schemas, by the name that imports use. Not a file is written.
+#[derive(Clone)]
+pub(crate) struct Sources(BTreeMap<String, String>);
+
+impl Sources {
+    /// Those of `schemas/`.
+    pub(crate) fn read() -> Self {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/segue/v1");
+        let entries =
+            std::fs::read_dir(folder).expect("the schemas are there").map(|entry| entry.expect("readable").path());
+        let named = entries.map(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
+            (format!("segue/v1/{name}"), std::fs::read_to_string(&path).expect("text"))
+        });
+        Self(named.collect())
+    }
+
+    /// The same with a text replaced that stands in the file once.
+    pub(crate) fn with(mut self, file: &str, from: &str, to: &str) -> Self {
+        let source = self.0.entry(format!("segue/v1/{file}.proto")).or_default();
+        assert_eq!(source.matches(from).count(), 1, "{file}: {from:?} does not stand there once");
+        *source = source.replace(from, to);
+        self
+    }
+
+    /// What a compiler makes of them, with the comments.
+    pub(crate) fn compile(&self) -> FileDescriptorSet {
+        let mut compiler = Compiler::with_file_resolver(self.clone());
+        compiler.include_imports(true).include_source_info(true);
+        compiler.open_files(self.0.keys()).expect("the schemas compile");
+        compiler.file_descriptor_set()
+    }
+}
+
+impl FileResolver for Sources {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        let source = self.0.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
+        File::from_source(name, source)
+    }
+}
