@@ -5,6 +5,7 @@
 
 mod audit;
 mod config;
+mod dead_letter;
 mod demo;
 mod invoice;
 mod journal;
@@ -58,6 +59,8 @@ enum Command {
     Journal(journal::Args),
     /// The topics in Kafka: make those that are missing, and compare the others with what they should be.
     Topics(topics::Args),
+    /// Records that could not be understood or applied: list them, or append them to their topics again.
+    DeadLetter(dead_letter::Args),
     /// The tables in Cassandra or ScyllaDB: bring them to this program's version.
     Schema(schema::Args),
     /// Check, print or explain the configuration.
@@ -131,6 +134,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Servers(args) => servers::run(args),
         Command::Journal(args) => journal::run(args),
         Command::Topics(args) => topics::run(args),
+        Command::DeadLetter(args) => dead_letter::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),

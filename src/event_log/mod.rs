@@ -10,6 +10,7 @@
 //! Delivery to a reader: every record that was acknowledged, in order; and perhaps records that were written and never
 //! acknowledged, because the process died in between. So ids of events are derived, and consumers dedupe by id.
 
+pub mod dead_letter;
 mod embedded;
 pub mod kafka;
 mod orphan;

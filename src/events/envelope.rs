@@ -74,6 +74,12 @@ impl EventId {
         Self::digest(&[b"revision:", &entity_id.to_bytes(), &number.to_be_bytes()])
     }
 
+    /// The id of a dead letter: of what its record holds, not of where it lies, so that a record that was replayed in vain comes back to its letter.
+    #[must_use]
+    pub fn of_dead_letter(topic: &str, key: &[u8], payload_digest: &[u8; 32]) -> Self {
+        Self::digest(&[b"dead-letter:", topic.as_bytes(), b":", payload_digest, key])
+    }
+
     fn digest(parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in parts {

@@ -10,6 +10,7 @@ pub mod catalog;
 mod comments;
 #[cfg(test)]
 mod compatibility;
+pub mod dead_letter;
 mod decision;
 mod envelope;
 mod error;
@@ -26,6 +27,7 @@ use prost::Message;
 
 pub use beacon::BeaconRecord;
 pub use catalog::{CatalogRecord, Revision, RevisionAction};
+pub use dead_letter::{DeadLetter, DeadLetterReason};
 pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
@@ -85,6 +87,20 @@ pub fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
 /// [`EventError`], naming the field.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, EventError> {
     wire::checkpoint_from_wire(&wire::proto::Checkpoint::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
+/// A dead letter as it is kept.
+#[must_use]
+pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
+    wire::dead_letter_to_wire(letter).encode_to_vec()
+}
+
+/// The dead letter that was kept.
+///
+/// # Errors
+/// [`EventError`], naming the field.
+pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, EventError> {
+    wire::dead_letter_from_wire(wire::proto::DeadLetter::decode(bytes).map_err(EventError::Protobuf)?)
 }
 
 /// The event that was kept.

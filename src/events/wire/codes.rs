@@ -3,7 +3,7 @@
 
 use super::proto;
 use super::read::Read;
-use crate::events::{BudgetLevel, EventError, RevisionAction};
+use crate::events::{BudgetLevel, DeadLetterReason, EventError, RevisionAction};
 use crate::model::{
     Approval, AudioFormat, BeaconEvent, BreakPosition, CapScope, ConsentScope, InvalidTraffic, PriceModel, Status,
     Strictness, Tier,
@@ -54,6 +54,10 @@ codes! {
     AudioFormat as AudioFormat { Mp3 => Mp3, OggVorbis => OggVorbis, Aac => Aac, Wav => Wav }
     BudgetLevel as BudgetLevel { Advertiser => Advertiser, Campaign => Campaign, LineItem => LineItem }
     RevisionAction as RevisionAction { Created => Created, Changed => Changed, Archived => Archived }
+    DeadLetterReason as DeadLetterReason {
+        NotAMessage => NotAMessage, FieldMissing => FieldMissing, FieldInvalid => FieldInvalid,
+        UnknownKind => UnknownKind, Refused => Refused,
+    }
     Status as Status { Active => Active, Paused => Paused, Archived => Archived }
     CapScope as CapScope {
         Creative => Creative, LineItem => LineItem, Campaign => Campaign, Advertiser => Advertiser,

@@ -4,6 +4,7 @@
 mod beacon;
 mod catalog;
 mod codes;
+mod dead_letter;
 mod decision;
 mod envelope;
 mod expression;
@@ -15,6 +16,7 @@ mod read;
 mod reversal;
 
 pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
+pub(super) use dead_letter::{from_wire as dead_letter_from_wire, to_wire as dead_letter_to_wire};
 pub(super) use envelope::{envelope_from_wire, envelope_to_wire};
 pub(super) use ledger::{checkpoint_from_wire, checkpoint_to_wire, entry_from_wire, entry_to_wire};
 pub(super) use reversal::{from_wire as reversal_from_wire, to_wire as reversal_to_wire};

@@ -1,6 +1,7 @@
 //! The shared event log: one behaviour suite, run against every implementation. Embedded over a folder; Kafka beside the tests where one runs.
 
 mod behaviour;
+mod dead_letter;
 mod kafka;
 mod shipping;
 mod topics;
