@@ -100,6 +100,7 @@ metric_table! {
     AccountingLag     Gauge   "accounting_lag_records"       []                  "Records of the event log that accounting has not applied yet."
     AccountingPartitions Gauge "accounting_partitions"       []                  "Partitions of segue.events that this process owns."
     AccountingRestarts Counter "accounting_restarts_total"   []                  "Owners of partitions that failed and were begun anew."
+    DeadLetters       Counter "dead_letters_total"           []                  "Records that could not be understood and were put aside."
     AccountingApplied Counter "accounting_applied_total"     ["event"]           "Records applied by accounting."
     SettledMicros     Counter "settled_micros_total"         []                  "Money settled, in micros."
     Unbilled          Counter "unbilled_total"               ["reason"]          "Impressions recorded and not charged, by reason."

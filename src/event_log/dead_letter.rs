@@ -133,7 +133,13 @@ pub fn original(letter: &DeadLetter) -> Result<Original, NotReplayable> {
     match topic {
         Topic::Delivery | Topic::Catalog => return Err(NotReplayable::LastOfEachKey(topic)),
         Topic::DeadLetter => return Err(NotReplayable::Itself),
-        Topic::Events | Topic::Engagement | Topic::Leases | Topic::Ledger | Topic::Decisions | Topic::Listening => {}
+        Topic::Events
+        | Topic::Engagement
+        | Topic::Leases
+        | Topic::Ledger
+        | Topic::Decisions
+        | Topic::Listening
+        | Topic::Servers => {}
     }
     Ok(match &letter.payload {
         Some(payload) => Original::Here(NewRecord { topic, key: letter.key.clone(), payload: payload.clone() }),

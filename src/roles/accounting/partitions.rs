@@ -402,7 +402,7 @@ impl<L: SharedLog> Beginning<L> {
         let server = (settings.machine.server_id, settings.machine.boot_id);
         let partition = settings.machine.partition;
         let mut machine = None;
-        let ground = OwnedPartition::claim(&log, partition, settings.machine.boot_id, || {
+        let ground = OwnedPartition::claim(&log, partition, server, || {
             // After the claim: the owner before changes neither log nor books any more.
             let state = ledger.load().map_err(AccountingError::Store)?;
             let begun = machine.insert(AccountingMachine::new(settings.machine.clone(), state, now));

@@ -10,8 +10,10 @@ use std::time::Duration;
 use super::shell::{AccountingError, Ground, READ_RECORDS_MAX, Read};
 use super::{Message, MessageBody};
 use crate::event_log::{
-    COMMIT_RECORDS_MAX, LogError, LogOwner, LogReader, NewRecord, PartitionGroup, Position, SharedLog, Topic,
+    COMMIT_RECORDS_MAX, LogError, LogOwner, LogReader, NewRecord, PartitionGroup, Position, Record, SharedLog, Topic,
+    dead_letter,
 };
+use crate::events::EventError;
 use crate::model::{BootId, MonotonicMs, Now, ServerId};
 use crate::roles::fleet::{FromAccounting, encode_from_accounting};
 
@@ -34,7 +36,8 @@ pub(super) struct OwnedPartition<L: SharedLog> {
     owner: L::Owner,
     reader: L::Reader,
     partition: u32,
-    /// The run of this process, for the messages.
+    /// This server, and the run of this process, for the messages.
+    server_id: ServerId,
     accounting_id: BootId,
     /// What waits for the end of the turn.
     records: Vec<NewRecord>,
@@ -47,7 +50,7 @@ impl<L: SharedLog> OwnedPartition<L> {
     pub(super) fn claim(
         log: &L,
         partition: u32,
-        accounting_id: BootId,
+        (server_id, accounting_id): (ServerId, BootId),
         from: impl FnOnce() -> Result<u64, AccountingError>,
     ) -> Result<Self, AccountingError> {
         let owner = log.claim(&group_of(partition))?;
@@ -57,6 +60,7 @@ impl<L: SharedLog> OwnedPartition<L> {
             owner,
             reader,
             partition,
+            server_id,
             accounting_id,
             records: Vec::new(),
             messages: BTreeMap::new(),
@@ -133,6 +137,17 @@ impl<L: SharedLog> Ground for OwnedPartition<L> {
     }
 
     fn tell(&mut self, _: Vec<Message>) {}
+
+    fn put_aside(&mut self, record: &Record, error: EventError, now: Now) -> Result<(), AccountingError> {
+        tracing::error!(
+            partition = record.partition,
+            offset = record.offset,
+            %error,
+            "a record can't be understood: it is put aside; see segue dead-letter"
+        );
+        self.records.push(dead_letter::record(record, &(&error).into(), now.wall, self.server_id));
+        Ok(())
+    }
 
     fn wait(&mut self, _: u64) {}
 

@@ -114,6 +114,8 @@ pub(super) trait Ground: Send {
     fn flush(&mut self, cursor: u64, now: Now) -> Result<(), AccountingError>;
     /// Hands messages over that don't travel through the log.
     fn tell(&mut self, messages: Vec<Message>);
+    /// A record that is whole can't be understood: is it put aside, or is that the end?
+    fn put_aside(&mut self, record: &Record, error: EventError, now: Now) -> Result<(), AccountingError>;
     /// Waits for records at or behind `cursor`, for some milliseconds at most.
     fn wait(&mut self, cursor: u64);
     /// The end of the log that this very server writes, if it does: then it speaks for itself.
@@ -262,14 +264,32 @@ impl<G: Ground> Shell<G> {
     /// Reads and applies the next records. Returns how many, and whether that was all.
     fn read(&mut self) -> Result<(usize, bool), AccountingError> {
         let Read { records, next, end } = self.ground.read(self.machine.cursor())?;
-        let records = records.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
         let read = records.len();
+        let records = self.understood(&records)?;
         // Also when nothing was read: the machine learns that it is at the end, and that time passes.
         self.step(Input::Records(Batch { records, next, end }))?;
         if end != u64::MAX {
             self.metrics.set(Metric::AccountingLag, end.saturating_sub(next));
         }
         Ok((read, next >= end))
+    }
+
+    /// What the records say. Those that can't be understood are put aside, where the log has a place for them.
+    fn understood(&mut self, records: &[Record]) -> Result<Vec<LogRecord>, AccountingError> {
+        let mut understood = Vec::with_capacity(records.len());
+        for record in records {
+            match events::decode(&record.payload) {
+                Ok(envelope) => {
+                    let digest = record_digest(&record.payload);
+                    understood.push(LogRecord { offset: record.offset, digest, envelope });
+                }
+                Err(error) => {
+                    self.ground.put_aside(record, error, self.clock.now())?;
+                    self.metrics.add(Metric::DeadLetters, 1);
+                }
+            }
+        }
+        Ok(understood)
     }
 
     fn step(&mut self, input: Input) -> Result<(), AccountingError> {
@@ -346,10 +366,4 @@ impl<G: Ground> Shell<G> {
             self.metrics.set(Metric::LeasesOpen, self.machine.open_leases() as u64);
         }
     }
-}
-
-fn decode(record: &Record) -> Result<LogRecord, AccountingError> {
-    let envelope =
-        events::decode(&record.payload).map_err(|source| AccountingError::Record { offset: record.offset, source })?;
-    Ok(LogRecord { offset: record.offset, digest: record_digest(&record.payload), envelope })
 }

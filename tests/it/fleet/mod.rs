@@ -11,7 +11,8 @@ use segue::clock::Clock;
 use segue::decision::OfferedLease;
 use segue::entropy::Entropy;
 use segue::event_log::{
-    EmbeddedLog, EmbeddedLogConfig, EventLog, NewRecord, PartitionGroup, SharedLog, Shipping, Topic, Which,
+    EmbeddedLog, EmbeddedLogConfig, EventLog, LogReader, NewRecord, PartitionGroup, Position, SharedLog, Shipping,
+    Topic, Which,
 };
 use segue::events::{self, BeaconRecord, Envelope, Event};
 use segue::journal::{Faults, Identity, RealDisk, SharedDisk};
@@ -230,6 +231,17 @@ fn beacon(lease: &OfferedLease, ordinal: u32, price: Micros, now: segue::model::
     Envelope { event_id: body.id(), occurred_at: now, received_at: now, server_id, boot_id, trace_id: None, body }
 }
 
+/// Letters about records that were put aside.
+fn letters<L: SharedLog>(log: &L) -> usize {
+    let every = (0..log.partition_counts().of(Topic::DeadLetter)).map(|partition| Position { partition, offset: 0 });
+    let mut reader = log.reader(Topic::DeadLetter, &every.collect::<Vec<_>>()).expect("a reader");
+    let mut count = 0;
+    while !reader.is_at_end() {
+        count += reader.read(100, Duration::from_millis(100)).expect("reads").len();
+    }
+    count
+}
+
 fn owned(handles: &[&PartitionsHandle]) -> Vec<BTreeSet<u32>> {
     handles.iter().map(|handle| handle.watch().owned().0).collect()
 }
@@ -253,8 +265,13 @@ fn owners_follow_one_another_and_what_is_heard_is_billed_once<O: Opens>(opens: &
         let group = PartitionGroup { name, topic: Topic::Events, partitions: vec![partition] };
         drop(log.claim(&group).expect("claims"));
     }
+    // So is a record that nobody understands: it is put aside, and what comes after it counts.
+    let advertiser = decider.leases()[0].owner.advertiser_id;
+    let poison = NewRecord { topic: Topic::Events, key: advertiser.to_bytes().into(), payload: vec![0xFF; 9] };
+    log.hand_over(poison, Box::new(|told| drop(told.expect("appended"))));
     decider.hear(10);
     wait_until("what was heard meanwhile is billed", || books.charged() == decider.owed);
+    assert_eq!(letters(&log), 1, "one letter, whoever owned the partition meanwhile");
 
     // A second process takes part, and the first ends.
     let second = accounting(&log, &books, &clock, 1_002, &entities);
