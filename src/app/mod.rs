@@ -13,16 +13,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
-use tokio::signal::unix::SignalKind;
 
 use self::accounting::{faults, start_accounting};
 use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
-use self::system::{bind, open_log, received, stream_of};
+use self::system::{bind, open_log, until_unhealthy_or_told};
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -44,9 +42,6 @@ use crate::roles::health::{Health, Lights, Look};
 use crate::roles::verdicts::Verdicts;
 use crate::store::{Identity, Listeners, Store};
 use crate::telemetry::{Metrics, RequestIds};
-
-/// How often it is looked whether a part has failed.
-const FAILURE_LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A running server.
 pub struct Running {
@@ -168,7 +163,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let health = health(log, &accounting, &side.leases, &lights);
     let parts = server::Parts {
         player: Some(player),
-        admin: Admin { health: health.clone(), metrics: metrics.clone() },
+        admin: Admin { health: health.clone(), metrics: metrics.clone(), gauges: Box::new(|_| {}) },
         control: Some(control(&base, &campaigns, &store, &accounting)?),
         request_ids: RequestIds::new(boot_id),
         clock: clock.clone(),
@@ -202,17 +197,17 @@ fn control(
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
-        servers: ServersApi {
+        servers: Some(ServersApi {
             campaigns: campaigns.clone(),
             register: Arc::new(move || register.servers()),
             metrics: metrics.clone(),
-        },
-        verdicts: VerdictsApi {
+        }),
+        verdicts: Some(VerdictsApi {
             campaigns: campaigns.clone(),
             verdicts: Verdicts::new(base.log.clone(), store.ledger()?.into(), base.identity.server_id, base.boot_id),
             clock: clock.clone(),
             metrics: metrics.clone(),
-        },
+        }),
         campaigns: CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics },
     })
 }
@@ -233,22 +228,7 @@ fn health(log: &EventLog, accounting: &AccountingHandle, leases: &Arc<LeaseKeepe
 impl Running {
     /// Waits until the process should stop: a signal, or a part that failed. Says which.
     pub async fn until_stopped(&self) -> String {
-        let mut failed = tokio::time::interval(FAILURE_LOOK_EVERY);
-        let mut terminate = stream_of(SignalKind::terminate());
-        let mut interrupt = stream_of(SignalKind::interrupt());
-        loop {
-            tokio::select! {
-                () = received(&mut terminate) => return "SIGTERM".to_owned(),
-                () = received(&mut interrupt) => return "SIGINT".to_owned(),
-                _ = failed.tick() => {
-                    // A journal that can't sync must not be trusted with another byte (DESIGN, section 9).
-                    let checks = self.health.healthy();
-                    if !checks.ok {
-                        return format!("unhealthy: {:?}", checks.by_name);
-                    }
-                }
-            }
-        }
+        until_unhealthy_or_told(&self.health).await
     }
 
     /// Drains and ends everything: what was acknowledged is in the books when this returns.

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,6 +12,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
 use crate::journal::{FaultDisk, Faults, Identity, RealDisk, SharedDisk};
+use crate::roles::health::Health;
+
+/// How often it is looked whether a part has failed.
+const FAILURE_LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn open_log(
     config: &Config,
@@ -47,13 +52,33 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<(TcpListener, SocketAddr)>
 }
 
 /// A signal's stream; none where the system has no such signal, which then never comes.
-pub(super) fn stream_of(kind: SignalKind) -> Option<Signal> {
+fn stream_of(kind: SignalKind) -> Option<Signal> {
     signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal can't be listened for")).ok()
 }
 
-pub(super) async fn received(stream: &mut Option<Signal>) {
+async fn received(stream: &mut Option<Signal>) {
     match stream {
         Some(stream) => drop(stream.recv().await),
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the process should stop: a signal, or a part that failed. Says which.
+pub(super) async fn until_unhealthy_or_told(health: &Health) -> String {
+    let mut failed = tokio::time::interval(FAILURE_LOOK_EVERY);
+    let mut terminate = stream_of(SignalKind::terminate());
+    let mut interrupt = stream_of(SignalKind::interrupt());
+    loop {
+        tokio::select! {
+            () = received(&mut terminate) => return "SIGTERM".to_owned(),
+            () = received(&mut interrupt) => return "SIGINT".to_owned(),
+            _ = failed.tick() => {
+                // A journal that can't sync must not be trusted with another byte (DESIGN, section 9).
+                let checks = health.healthy();
+                if !checks.ok {
+                    return format!("unhealthy: {:?}", checks.by_name);
+                }
+            }
+        }
     }
 }

@@ -9,13 +9,17 @@ use utoipa::ToSchema;
 use crate::roles::health::{Checks, Health};
 use crate::telemetry::{Metric, Metrics};
 
+/// Sets what is read only when somebody asks for the metrics.
+pub type Gauges = Box<dyn Fn(&Metrics) + Send + Sync>;
+
 /// What the checks are made of.
-#[derive(Debug)]
 pub struct Admin {
     /// Judges how the process is.
     pub health: Health,
     /// What is counted.
     pub metrics: Metrics,
+    /// Sets more before they are shown.
+    pub gauges: Gauges,
 }
 
 /// The answer of a check.
@@ -74,6 +78,7 @@ pub(crate) async fn metrics(admin: web::Data<Admin>) -> HttpResponse {
     let (money, log) = admin.health.journal_bytes();
     admin.metrics.set_labelled(Metric::JournalUsedBytes, &["money"], money);
     admin.metrics.set_labelled(Metric::JournalUsedBytes, &["log"], log);
+    (admin.gauges)(&admin.metrics);
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(admin.metrics.render())
 }
 

@@ -268,7 +268,7 @@ fn owners_follow_one_another_and_what_is_heard_is_billed_once<O: Opens>(opens: &
     // So is a record that nobody understands: it is put aside, and what comes after it counts.
     let advertiser = decider.leases()[0].owner.advertiser_id;
     let poison = NewRecord { topic: Topic::Events, key: advertiser.to_bytes().into(), payload: vec![0xFF; 9] };
-    log.hand_over(poison, Box::new(|told| drop(told.expect("appended"))));
+    log.hand_over(poison, Box::new(|told| assert!(told.is_ok(), "appended")));
     decider.hear(10);
     wait_until("what was heard meanwhile is billed", || books.charged() == decider.owed);
     assert_eq!(letters(&log), 1, "one letter, whoever owned the partition meanwhile");
