@@ -43,8 +43,10 @@ fi
 
 if [ "${1:-}" = engines ] && [ -n "$(engines_missing)" ]; then
     if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing Java and Maven, for Kafka and Cassandra in tests" >&2
-        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends openjdk-17-jre-headless maven
+        echo "installing what tests beside Kafka and Cassandra lack" >&2
+        packages=$(engines_missing | sed 's/.*--no-install-recommends//' | tr '\n' ' ')
+        # shellcheck disable=SC2086
+        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
     fi
     [ -z "$(engines_missing)" ] || { engines_missing >&2 && exit 1; }
 fi

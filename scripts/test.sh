@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests beside a real Kafka and a real Cassandra, and ends with a table of what was skipped and why. Arguments go to cargo test.
-# ENGINES=none leaves the engines out; the tests that need them are skipped then.
+# Runs all tests beside a real Kafka and a real Cassandra, and with a Python for a consumer, and ends with a table of what was skipped and why.
+# Arguments go to cargo test. ENGINES=none leaves them out, ENGINES="kafka python" Cassandra; the tests that need them are skipped then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engines/lib.sh
@@ -18,9 +18,8 @@ status=0
 missing=$(engines_missing)
 if [ "${ENGINES:-}" = none ]; then
     echo "without Kafka and Cassandra, as asked"
-elif [ -n "$missing" ]; then
-    printf '%s\n' "$missing" >&2
 else
+    [ -z "$missing" ] || printf '%s\n' "$missing" >&2
     # They are fetched and start while the tests are built.
     engines_start
     cargo test --no-run "$@" || exit

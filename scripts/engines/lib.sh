@@ -5,10 +5,12 @@
 #   engines_await     waits until they answer, and exports their addresses: SEGUE_TEST_KAFKA, SEGUE_TEST_CQL, ...
 #   engines_stop      ends them and removes what they wrote; for a trap on EXIT
 #
-# Jars come through Maven, by Maven's own settings, and are kept in SEGUE_ENGINES_CACHE by what they were asked for.
+# Jars come through Maven, by Maven's own settings, and are kept in SEGUE_ENGINES_CACHE by what they were asked for. So is a Python for the consumers that
+# tests run, which is no engine but comes the same way. ENGINES names those to start, such as "kafka python"; all of them without it.
 
 engines_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-engines_names=(kafka cassandra)
+read -ra engines_names <<<"${ENGINES:-kafka cassandra python}"
+[ "${engines_names[*]}" != none ] || engines_names=()
 engines_dir=""
 engines_starting=()
 
@@ -17,15 +19,29 @@ engines_cache() {
 }
 
 engines_missing() {
+    local name
+    for name in "${engines_names[@]}"; do engines_lack "$name"; done | sort -u
+}
+
+# engines_lack NAME: says on one line what the machine lacks for this one.
+engines_lack() {
     local lacks=""
+    if [ "$1" = python ]; then
+        "$engines_scripts/../../examples/python/environment.sh" --missing
+        return
+    fi
     command -v java >/dev/null && command -v keytool >/dev/null || lacks="openjdk-17-jre-headless"
     command -v mvn >/dev/null || lacks="$lacks maven"
     [ -z "$lacks" ] || printf 'Kafka and Cassandra for tests need Java 17 and Maven. On Debian: apt-get install -y --no-install-recommends %s\n' "$lacks"
 }
 
-# engines_fetch NAME: prints the folder with its jars; fetches them if they are not there.
+# engines_fetch NAME: prints the folder with its jars (of python: the program); fetches them if they are not there.
 engines_fetch() {
     local name=$1 cache key lib fresh
+    if [ "$name" = python ]; then
+        "$engines_scripts/../../examples/python/environment.sh"
+        return
+    fi
     cache=$(engines_cache)
     key=$(sha256sum "$engines_scripts/$name/pom.xml" | cut -c 1-16)
     lib=$cache/$name-$key
@@ -94,7 +110,10 @@ engines_start_one() {
 }
 
 engines_start() {
-    local name
+    local name able=()
+    # What the machine lacks something for is left out: its tests say that they were skipped.
+    for name in "${engines_names[@]}"; do [ -n "$(engines_lack "$name")" ] || able+=("$name"); done
+    engines_names=(${able[@]+"${able[@]}"})
     engines_dir=$(mktemp -d "${TMPDIR:-/tmp}/segue-engines.XXXXXX")
     for name in "${engines_names[@]}"; do
         engines_start_one "$name" "$engines_dir/$name" </dev/null >"$engines_dir/$name.out" 2>&1 &

@@ -21,6 +21,11 @@ const AHEAD_KIB_MAX: u32 = 16 << 10;
 /// Reports of passing trouble that one read sits through: each says that the library is trying again.
 const PASSING_TROUBLES_MAX: u32 = 16;
 
+/// How often it is asked where a partition ends while its leader is not known.
+const END_ATTEMPTS: u32 = 20;
+/// Pause between two such questions.
+const END_PAUSE: Duration = Duration::from_millis(100);
+
 /// Reads partitions of one topic; see [`super::SharedLog::reader`].
 pub struct KafkaReader {
     topic: Topic,
@@ -148,9 +153,18 @@ impl LogReader for KafkaReader {
         if !self.next.contains_key(&partition) {
             return Err(LogError::NoPartition { topic: self.topic, partition, count });
         }
-        let ends = self.consumer.fetch_watermarks(&self.name, number(partition), self.answer_within);
-        let (_, end) = ends.map_err(|error| self.trouble(&error))?;
-        Ok(u64::try_from(end).unwrap_or(0))
+        let mut attempt = 1;
+        loop {
+            match self.consumer.fetch_watermarks(&self.name, number(partition), self.answer_within) {
+                Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or(0)),
+                // A partition's leader changes, or is not known yet: asked again, the library looks for the new one.
+                Err(error) if is_passing(&error) && self.watch.refusal().is_none() && attempt < END_ATTEMPTS => {
+                    attempt += 1;
+                    std::thread::sleep(END_PAUSE);
+                }
+                Err(error) => return Err(self.trouble(&error).into()),
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The shared event log: one behaviour suite, run against every implementation. Embedded over a folder; Kafka beside the tests where one runs.
 
 mod behaviour;
+mod consumers;
 mod dead_letter;
 mod kafka;
+mod page;
 mod shipping;
 mod topics;
 
