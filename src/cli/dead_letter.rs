@@ -140,30 +140,20 @@ fn letters(log: &impl SharedLog) -> Result<Letters, Failure> {
     Ok(letters)
 }
 
-/// Every record of the dead-letter topic that is there now, partition by partition in order.
+/// Every record of the dead-letter topic, partition by partition in order, to an end that it has at some moment. What is appended meanwhile, by this command
+/// too, may be seen.
 fn each(log: &impl SharedLog, mut see: impl FnMut(Record) -> Result<(), Failure>) -> Result<(), Failure> {
     for partition in 0..log.partition_counts().of(Topic::DeadLetter) {
-        let start = Position { partition, offset: 0 };
-        let mut reader = log.reader(Topic::DeadLetter, &[start]).map_err(failure)?;
-        let end = reader.end(partition).map_err(failure)?;
+        let mut reader = log.reader(Topic::DeadLetter, &[Position { partition, offset: 0 }]).map_err(failure)?;
         let mut waits = 0;
-        if end == 0 {
-            continue;
-        }
-        // What is appended meanwhile, by this command too, is beyond the end.
-        loop {
+        while !reader.is_at_end() {
             let records = reader.read(READ_RECORDS, READ_WAIT).map_err(failure)?;
-            let next = reader.positions().first().map_or(0, |position| position.offset);
             waits = if records.is_empty() { waits + 1 } else { 0 };
-            for record in records.into_iter().filter(|record| record.offset < end) {
-                see(record)?;
-            }
-            if next >= end || reader.is_at_end() {
-                break;
-            }
+            records.into_iter().try_for_each(&mut see)?;
             if waits == WAITS_MAX {
+                let next = reader.positions().first().map_or(0, |position| position.offset);
                 return Err(Failure::Running(anyhow!(
-                    "{} can't be read to its end: nothing comes after {partition}/{next}, and it ends at {end}; try again",
+                    "{} can't be read to its end: nothing comes from {partition}/{next} on; try again",
                     Topic::DeadLetter
                 )));
             }
