@@ -27,7 +27,8 @@ pub use keys::{ApiKey, KeyRing, KeySecret};
 #[cfg(test)]
 pub(crate) use ledger::RawRow;
 pub use ledger::{
-    DeliveryRange, EmbeddedLedger, LedgerReader, LedgerStore, OwnsLedger, ReadsLedger, rows as ledger_rows,
+    CqlLedger, CqlLedgerPart, DeliveryRange, EmbeddedLedger, LedgerReader, LedgerSettings, LedgerStore, LedgerTrouble,
+    OwnsLedger, ReadsLedger, StatementFaults, rows as ledger_rows,
 };
 pub use listener::{Listener, ListenerCounts, Listeners, ReserveError};
 
@@ -79,6 +80,9 @@ pub enum StoreError {
     /// CQL does not do what it was asked for.
     #[error(transparent)]
     Cql(#[from] cql::CqlTrouble),
+    /// A part of the ledger in CQL can't be owned, or not be read at such length.
+    #[error(transparent)]
+    Ledger(#[from] LedgerTrouble),
     /// A row does not say what a row of its kind says: the disk or another version's hand.
     #[error("a damaged row in {keyspace}, key {key}: {reason}")]
     Damaged {

@@ -18,4 +18,5 @@ mod orphan;
 mod rarely_heard;
 mod repository;
 mod serve;
+mod stores;
 mod strict_caps;

@@ -65,7 +65,7 @@ fn fill(api: &ReportsApi) {
         sealed: Sealed { entries, checkpoints: vec![checkpoint] },
         ..Commit::default()
     };
-    let LedgerReader::Embedded(books) = &api.ledger;
+    let LedgerReader::Embedded(books) = &api.ledger else { panic!("an embedded one") };
     books.commit(&commit).expect("commits");
 }
 

@@ -49,7 +49,7 @@ fn world(dir: &std::path::Path) -> World {
     let said: Vec<_> = [heard(0), heard(1), heard(2), foreign].iter().map(records::encode).collect();
     log.append_blocking(said).expect("appended");
     let leases = vec![(ADVERTISER, settled_lease(1, 2))];
-    let LedgerReader::Embedded(books) = &reports.ledger;
+    let LedgerReader::Embedded(books) = &reports.ledger else { panic!("an embedded one") };
     books.commit(&Commit { cursor: 4, leases, ..Commit::default() }).expect("commits");
     let verdicts = Verdicts::new(log.clone(), reports.ledger, ids.server, ids.boot);
     let api = VerdictsApi { campaigns: reports.campaigns, verdicts, clock: reports.clock, metrics: reports.metrics };

@@ -34,11 +34,14 @@ pub struct SchemaVersion {
 }
 
 /// All versions, by number.
-pub const VERSIONS: &[SchemaVersion] = &[SchemaVersion {
-    version: 1,
-    name: "0001-listeners.cql",
-    text: include_str!("../../../schemas/cql/0001-listeners.cql"),
-}];
+pub const VERSIONS: &[SchemaVersion] = &[
+    SchemaVersion {
+        version: 1,
+        name: "0001-listeners.cql",
+        text: include_str!("../../../schemas/cql/0001-listeners.cql"),
+    },
+    SchemaVersion { version: 3, name: "0003-ledger.cql", text: include_str!("../../../schemas/cql/0003-ledger.cql") },
+];
 
 /// The latest version.
 pub const LATEST: i32 = VERSIONS[VERSIONS.len() - 1].version;

@@ -1,6 +1,6 @@
 //! Which implementation keeps the books: chosen once, in the wiring.
 
-use super::{DeliveryRange, EmbeddedLedger, OwnsLedger, ReadsLedger};
+use super::{CqlLedger, CqlLedgerPart, DeliveryRange, EmbeddedLedger, OwnsLedger, ReadsLedger};
 use crate::accounting::{Balance, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId};
 use crate::events::{Checkpoint, LedgerEntry};
 use crate::model::{AdvertiserId, Day, ImpressionId, LeaseId, WallMs};
@@ -11,6 +11,8 @@ use crate::store::StoreError;
 pub enum LedgerStore {
     /// All parts in the embedded database.
     Embedded(EmbeddedLedger),
+    /// One part in CQL.
+    Cql(CqlLedgerPart),
 }
 
 /// The books, for those who read. Cheap to clone.
@@ -18,6 +20,8 @@ pub enum LedgerStore {
 pub enum LedgerReader {
     /// All parts in the embedded database.
     Embedded(EmbeddedLedger),
+    /// All parts in CQL.
+    Cql(CqlLedger),
 }
 
 impl From<EmbeddedLedger> for LedgerStore {
@@ -32,16 +36,30 @@ impl From<EmbeddedLedger> for LedgerReader {
     }
 }
 
+impl From<CqlLedgerPart> for LedgerStore {
+    fn from(part: CqlLedgerPart) -> Self {
+        Self::Cql(part)
+    }
+}
+
+impl From<CqlLedger> for LedgerReader {
+    fn from(ledger: CqlLedger) -> Self {
+        Self::Cql(ledger)
+    }
+}
+
 impl OwnsLedger for LedgerStore {
     fn load(&self) -> Result<LedgerState, StoreError> {
         match self {
             Self::Embedded(ledger) => ledger.load(),
+            Self::Cql(part) => part.load(),
         }
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         match self {
             Self::Embedded(ledger) => ledger.commit(commit),
+            Self::Cql(part) => part.commit(commit),
         }
     }
 }
@@ -51,6 +69,7 @@ macro_rules! ask {
     ($self:ident, $ledger:ident => $call:expr) => {
         match $self {
             Self::Embedded($ledger) => $call,
+            Self::Cql($ledger) => $call,
         }
     };
 }

@@ -4,12 +4,16 @@
 //! cursor, whenever a process dies: a commit is there as a whole or not at all. Two implementations:
 //!
 //! * [`EmbeddedLedger`]: all parts in one database on disk. A commit is one synced batch.
+//! * [`CqlLedgerPart`] and [`CqlLedger`]: parts in CQL, each with an owner that another may replace at any moment. A commit is a redo record ([`redo`]),
+//!   made valid by one conditional write.
 //!
 //! Both keep the same keys and rows ([`rows`]). Only the embedded one is audited file by file and dumped; its register is changed by commands on a
 //! stopped server.
 
 mod choice;
+mod cql;
 mod embedded;
+mod redo;
 mod reversals;
 pub mod rows;
 mod sealed;
@@ -23,6 +27,7 @@ use crate::accounting::{
 use crate::events::{Checkpoint, LedgerEntry, Reversal};
 use crate::model::{AdvertiserId, Day, ImpressionId, LeaseId, LineItemId, WallMs};
 pub use choice::{LedgerReader, LedgerStore};
+pub use cql::{CqlLedger, CqlLedgerPart, LedgerSettings, LedgerTrouble, StatementFaults};
 pub use embedded::EmbeddedLedger;
 use rows::RowError;
 

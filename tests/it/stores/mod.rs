@@ -1,0 +1,3 @@
+//! The stores, each with one behaviour suite for all its implementations.
+
+mod ledger;
