@@ -4,8 +4,7 @@ use prost::Message;
 
 use super::EventError;
 use super::wire::{self, proto};
-use crate::catalog::Entity;
-use crate::model::{ApiKeyId, WallMs};
+use crate::catalog::{Entity, Revision};
 
 /// Deepest nesting of a targeting expression, in levels. Half of what Protobuf decoders accept, so that every reader can; the
 /// syntax that expressions come in by has a lower limit.
@@ -14,48 +13,10 @@ pub const MAX_EXPRESSION_DEPTH: usize = 64;
 /// One revision of one entity.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CatalogRecord {
-    /// The catalogue's version once this revision is in it.
-    pub version: u64,
-    /// Where it comes from.
+    /// The catalogue's version once this revision is in it. None where several servers write the catalogue: there the record's place in the log says it.
+    pub version: Option<u64>,
+    /// The revision, with the whole entity after it. The oldest records don't know the role of the key (it is empty).
     pub revision: Revision,
-    /// The entity after the change.
-    pub entity: Entity,
-}
-
-/// Where a revision comes from: the audit log's line.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Revision {
-    /// Number of this entity's revision, from 1.
-    pub number: u64,
-    /// When it was committed.
-    pub at: WallMs,
-    /// The key that asked for it; none for what the server did by itself.
-    pub actor: Option<ApiKeyId>,
-    /// What was done.
-    pub action: RevisionAction,
-}
-
-/// What a revision did.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum RevisionAction {
-    /// The entity is new.
-    Created,
-    /// The entity was changed.
-    Changed,
-    /// The entity was archived.
-    Archived,
-}
-
-impl RevisionAction {
-    /// Its name in the audit log.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Changed => "changed",
-            Self::Archived => "archived",
-        }
-    }
 }
 
 /// An entity as it is stored.

@@ -237,7 +237,7 @@ impl Event {
                 ImpressionId::Unleased { .. } => EventKey { bytes: beacon.impression_id.to_bytes(), length: 21 },
             },
             Self::Decision(decision) => EventKey::of_id(decision.decision_id.to_bytes()),
-            Self::Catalog(record) => EventKey::of_id(record.entity.id().to_bytes()),
+            Self::Catalog(record) => EventKey::of_id(record.revision.entity.id().to_bytes()),
             Self::Ledger(record) => match &**record {
                 LedgerRecord::Entry(entry) => EventKey::of_id(entry.advertiser_id.to_bytes()),
                 LedgerRecord::Checkpoint(checkpoint) => EventKey::of_partition(checkpoint.partition),
@@ -255,7 +255,7 @@ impl Event {
             Self::Reversal(reversal) => EventId::of_reversal(reversal.impression_id),
             Self::Beacon(beacon) => EventId::of_beacon(beacon.impression_id, beacon.event),
             Self::Decision(decision) => EventId::of_decision(decision.decision_id),
-            Self::Catalog(record) => EventId::of_revision(record.entity.id(), record.revision.number),
+            Self::Catalog(record) => EventId::of_revision(record.revision.entity.id(), record.revision.number),
             Self::Ledger(record) => match &**record {
                 LedgerRecord::Entry(entry) => EventId::of_entry(&entry.cause),
                 LedgerRecord::Checkpoint(checkpoint) => EventId::of_checkpoint(checkpoint),

@@ -26,7 +26,7 @@ mod wire;
 use prost::Message;
 
 pub use beacon::BeaconRecord;
-pub use catalog::{CatalogRecord, Revision, RevisionAction};
+pub use catalog::CatalogRecord;
 pub use dead_letter::{DeadLetter, DeadLetterReason};
 pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};

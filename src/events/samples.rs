@@ -1,7 +1,7 @@
 //! One record of every kind with every field set, and their golden files.
 
 use super::*;
-use crate::catalog::Entity;
+use crate::catalog::{Action, Author, Entity, Revision};
 use crate::impressions::TruncatedIp;
 use crate::model::{
     Advertiser, AdvertiserId, ApiKeyId, App, AppKey, Approval, AudioFormat, Avoidance, BeaconEvent, BootId,
@@ -39,6 +39,7 @@ pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
     for (name, entity) in entities() {
         samples.push((name, envelope(Event::Catalog(Box::new(record(entity))))));
     }
+    samples.push(("catalog_revision", envelope(Event::Catalog(Box::new(revision_record())))));
     samples
 }
 
@@ -67,18 +68,27 @@ pub(crate) fn envelope(body: Event) -> Envelope {
     }
 }
 
+/// A record as the first version wrote it: the key's role and the creation's time were not in it.
 fn record(entity: Entity) -> CatalogRecord {
-    let revision = Revision {
-        number: 3,
-        at: AT,
-        actor: Some(ApiKeyId::from_u128(ID + 102)),
-        action: match entity.status() {
-            Status::Active => RevisionAction::Created,
-            Status::Paused => RevisionAction::Changed,
-            Status::Archived => RevisionAction::Archived,
-        },
+    let action = match entity.status() {
+        Status::Active => Action::Created,
+        Status::Paused => Action::Changed,
+        Status::Archived => Action::Archived,
     };
-    CatalogRecord { version: 42, revision, entity }
+    let author = Author::Key { id: ApiKeyId::from_u128(ID + 102), role: String::new() };
+    CatalogRecord {
+        version: Some(42),
+        revision: Revision { entity, number: 3, created_at: AT, at: AT, author, action },
+    }
+}
+
+/// A record of a catalogue that several servers write.
+fn revision_record() -> CatalogRecord {
+    let author = Author::Key { id: ApiKeyId::from_u128(ID + 102), role: "operator".to_owned() };
+    let entity = Entity::Creative(creative());
+    let revision =
+        Revision { entity, number: 4, created_at: AT.plus_ms(-5_000), at: AT, author, action: Action::Approved };
+    CatalogRecord { version: None, revision }
 }
 
 pub(crate) fn granted() -> LeaseGranted {

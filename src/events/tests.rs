@@ -130,7 +130,7 @@ fn the_deepest_expression_reads_back() {
 
     let (_, mut envelope) = samples::envelopes().pop().expect("there are samples");
     let Event::Catalog(record) = &mut envelope.body else { panic!("the last is a catalogue record") };
-    record.entity = entity;
+    record.revision.entity = entity;
     assert_eq!(decode(&encode(&envelope)), Ok(envelope));
 }
 

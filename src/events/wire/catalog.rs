@@ -3,39 +3,49 @@
 use super::codes::Code;
 use super::read::{Read, app, each, id, invalid, micros, narrow, placement, required, wall, zone};
 use super::{line_item, proto};
-use crate::catalog::Entity;
-use crate::events::{CatalogRecord, EventError, Revision, RevisionAction};
+use crate::catalog::{Action, Author, Entity, Revision};
+use crate::events::{CatalogRecord, EventError};
 use crate::model::{
     Advertiser, AdvertiserId, ApiKeyId, App, Approval, AudioFormat, Budget, Campaign, CampaignId, CapScope, CapWindow,
-    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, Status, Strictness,
+    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, Status, Strictness, WallMs,
 };
 
 pub(in crate::events) fn record_to_wire(record: &CatalogRecord) -> proto::CatalogRecord {
+    let revision = &record.revision;
+    let (actor_key_id, role) = match &revision.author {
+        Author::Segue => (None, ""),
+        Author::Key { id, role } => (Some(id.to_bytes().into()), role.as_str()),
+    };
     proto::CatalogRecord {
-        version: Some(record.version),
+        version: record.version,
         revision: Some(proto::Revision {
-            number: record.revision.number,
-            at_ms: Some(record.revision.at.0),
-            actor_key_id: record.revision.actor.map(|key| key.to_bytes().into()),
-            action: record.revision.action.code(),
+            number: revision.number,
+            at_ms: Some(revision.at.0),
+            actor_key_id,
+            action: revision.action.code(),
+            created_at_ms: (revision.created_at != revision.at).then_some(revision.created_at.0),
+            actor_role: (!role.is_empty()).then(|| role.to_owned()),
         }),
-        entity: Some(entity_to_wire(&record.entity)),
+        entity: Some(entity_to_wire(&revision.entity)),
     }
 }
 
 pub(in crate::events) fn record_from_wire(wire: proto::CatalogRecord) -> Read<CatalogRecord> {
     let revision = required("catalog.revision", wire.revision)?;
     let actor = revision.actor_key_id.map(|bytes| id("revision.actor_key_id", &bytes)).transpose()?;
-    Ok(CatalogRecord {
-        version: required("catalog.version", wire.version)?,
-        revision: Revision {
-            number: revision.number,
-            at: wall("revision.at_ms", revision.at_ms)?,
-            actor: actor.map(ApiKeyId::from_bytes),
-            action: RevisionAction::of("revision.action", revision.action)?,
-        },
+    let at = wall("revision.at_ms", revision.at_ms)?;
+    let revision = Revision {
+        number: revision.number,
+        created_at: revision.created_at_ms.map_or(at, WallMs),
+        at,
+        author: actor.map_or(Author::Segue, |id| Author::Key {
+            id: ApiKeyId::from_bytes(id),
+            role: revision.actor_role.unwrap_or_default(),
+        }),
+        action: Action::of("revision.action", revision.action)?,
         entity: entity_from_wire(required("catalog.entity", wire.entity)?)?,
-    })
+    };
+    Ok(CatalogRecord { version: wire.version, revision })
 }
 
 pub(in crate::events) fn entity_to_wire(entity: &Entity) -> proto::Entity {

@@ -3,7 +3,8 @@
 
 use super::proto;
 use super::read::Read;
-use crate::events::{BudgetLevel, DeadLetterReason, EventError, RevisionAction};
+use crate::catalog::Action;
+use crate::events::{BudgetLevel, DeadLetterReason, EventError};
 use crate::model::{
     Approval, AudioFormat, BeaconEvent, BreakPosition, CapScope, ConsentScope, InvalidTraffic, PriceModel, Status,
     Strictness, Tier,
@@ -53,7 +54,10 @@ codes! {
     }
     AudioFormat as AudioFormat { Mp3 => Mp3, OggVorbis => OggVorbis, Aac => Aac, Wav => Wav }
     BudgetLevel as BudgetLevel { Advertiser => Advertiser, Campaign => Campaign, LineItem => LineItem }
-    RevisionAction as RevisionAction { Created => Created, Changed => Changed, Archived => Archived }
+    Action as RevisionAction {
+        Created => Created, Changed => Changed, Archived => Archived, Approved => Approved, Rejected => Rejected,
+        Imported => Imported,
+    }
     DeadLetterReason as DeadLetterReason {
         NotAMessage => NotAMessage, FieldMissing => FieldMissing, FieldInvalid => FieldInvalid,
         UnknownKind => UnknownKind, Refused => Refused,
