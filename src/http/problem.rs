@@ -143,6 +143,16 @@ impl From<Refusal> for Problem {
                 "busy",
                 "too many changes are waiting: try again in a second",
             ),
+            Refusal::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "the catalogue's store does not answer; nothing has changed: try again in a second",
+            ),
+            Refusal::Uncertain => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "outcome_unknown",
+                "the catalogue's store did not answer in time, and the change may have been made: read it before you send it again",
+            ),
             Refusal::Broken => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", "the catalogue takes no changes any more")
             }

@@ -1,7 +1,7 @@
-//! The campaign role: the one writer of the catalogue.
+//! The campaign role: writes the catalogue.
 //!
 //! [`CampaignRole::step`] judges one command against the catalogue as it is and the commands already accepted in the same group; it changes
-//! nothing but the group. The [`shell`] makes a group durable, applies it to [`CatalogState`], publishes it to the change feed, and
+//! nothing but the group. The [`writer`] makes a group durable, applies it to [`CatalogState`], publishes it to the change feed, and
 //! only then answers. So nobody is ever shown a revision that a crash can take back.
 //!
 //! Invariants: the number of an entity's revisions counts up by one; an archived entity never changes again; every entity that is in
@@ -19,13 +19,14 @@ mod shell;
 mod state;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::{Entity, EntityId, Revision};
 use crate::model::{Approval, Now};
-use crate::store::ApiKey;
+use crate::store::{ApiKey, Committed};
 use judgement::check_key;
 use revise::{archive, change, create, import, review};
 
@@ -198,6 +199,14 @@ impl CampaignRole {
 }
 
 impl Group {
+    /// Leaves out what is not there.
+    fn retain(&mut self, committed: &Committed) {
+        let is_there = |id: &EntityId| !committed.missed.contains_key(id);
+        self.revisions.retain(|revision| is_there(&revision.entity.id()));
+        self.newest.retain(|id, _| is_there(id));
+        self.keys.retain(|key| !committed.missed_keys.contains_key(&key.id));
+    }
+
     /// The newest revision of each entity that changed, parents before children.
     pub fn newest(&self) -> impl Iterator<Item = &Arc<Revision>> {
         self.newest.values()

@@ -1,6 +1,7 @@
 //! Roles: thin shells around state machines. What they decide is in the core; what they do here is put its parts together.
 
 pub mod accounting;
+pub mod api_keys;
 pub mod beacon;
 pub mod campaign;
 pub mod decision;

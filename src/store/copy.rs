@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, KeyspaceCreateOptions};
 
 use super::check::{JournalFile, LastRow};
-use super::{CatalogStore, CheckedStore, EmbeddedLedger, Flaw, StoreError, hex};
+use super::{CheckedStore, EmbeddedCatalog, EmbeddedLedger, Flaw, StoreError, hex};
 
 /// Name of the copy's folder in the data directory. One left by a process that was killed is replaced.
 const COPY: &str = "store.reading";
@@ -70,8 +70,8 @@ impl StoreCopy {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn catalog(&self) -> Result<CatalogStore, StoreError> {
-        CatalogStore::open(self.database.clone())
+    pub fn catalog(&self) -> Result<EmbeddedCatalog, StoreError> {
+        EmbeddedCatalog::open(self.database.clone())
     }
 
     /// Reads every row of every keyspace, whosever it is, and says how many there are: each block's checksum is looked at.

@@ -19,7 +19,10 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use crate::entropy::Entropy;
 use crate::model::WallMs;
 
-pub use catalog::{CatalogStore, StoredCatalog};
+pub use catalog::{
+    CatalogBackend, CatalogStore, Committed, CqlCatalog, EmbeddedCatalog, KeysSeen, Missed, OutboxRow, PENDING_BUCKETS,
+    Pending, StoredCatalog, Waiting,
+};
 pub use check::{CheckedStore, Flaw, check_store};
 pub use copy::StoreCopy;
 pub use identity::{Identity, Secret, TokenKey};
@@ -77,6 +80,9 @@ pub enum StoreError {
         /// What it wrote.
         what: &'static str,
     },
+    /// The first network and the keys to it could not be made.
+    #[error("the first network can't be made: the store takes neither it nor its keys")]
+    FirstNetwork,
     /// CQL does not do what it was asked for.
     #[error(transparent)]
     Cql(#[from] cql::CqlTrouble),
@@ -138,8 +144,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when its keyspaces can't be opened.
-    pub fn catalog(&self) -> Result<CatalogStore, StoreError> {
-        CatalogStore::open(self.database.clone())
+    pub fn catalog(&self) -> Result<EmbeddedCatalog, StoreError> {
+        EmbeddedCatalog::open(self.database.clone())
     }
 
     /// The books.

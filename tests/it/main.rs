@@ -3,6 +3,7 @@
 mod bad_input;
 mod beacons;
 mod canaries;
+mod catalogue;
 mod command_line;
 mod cql;
 mod engines;

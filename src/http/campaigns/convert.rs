@@ -203,6 +203,11 @@ impl Document for CampaignDocument {
         read_only!(self, network_id)
     }
 
+    fn names(&self) -> Vec<EntityId> {
+        let advertiser = self.advertiser_id.as_deref().and_then(|text| text.parse().ok());
+        advertiser.map(EntityId::Advertiser).into_iter().collect()
+    }
+
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity {
         let id = match context.id {
             EntityId::Campaign(id) => id,
@@ -258,6 +263,11 @@ impl Document for CreativeDocument {
         let mut fields = read_only!(self, network_id);
         fields.push(("approval", self.approval.map(|approval| format!("{approval:?}"))));
         fields
+    }
+
+    fn names(&self) -> Vec<EntityId> {
+        let advertiser = self.advertiser_id.as_deref().and_then(|text| text.parse().ok());
+        advertiser.map(EntityId::Advertiser).into_iter().collect()
     }
 
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity {

@@ -22,6 +22,11 @@ pub(super) trait Document: Serialize + DeserializeOwned + 'static {
     /// The fields that the server sets, as they stand in the document.
     fn read_only(&self) -> Vec<(&'static str, Option<String>)>;
 
+    /// The entities that it names and is judged by, as far as their ids can be read.
+    fn names(&self) -> Vec<EntityId> {
+        Vec::new()
+    }
+
     /// The entity that the document describes. Where a value can't be read, a fault is added and another stands in its place.
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity;
 }

@@ -12,7 +12,7 @@ use crate::model::{
     Micros, PacingMode, Pricing, ShareOfVoice, Tracker,
 };
 use crate::roles::campaign::Faults;
-use crate::roles::campaign::rules::targeting_path;
+use crate::roles::campaign::rules::{CREATIVES_PER_LINE_ITEM_MAX, targeting_path};
 use crate::targeting::{Expression, syntax};
 
 impl Document for LineItemDocument {
@@ -28,6 +28,13 @@ impl Document for LineItemDocument {
 
     fn read_only(&self) -> Vec<(&'static str, Option<String>)> {
         read_only!(self, network_id, advertiser_id)
+    }
+
+    fn names(&self) -> Vec<EntityId> {
+        let creatives = self.creatives.iter().filter_map(|choice| choice.creative_id.parse().ok());
+        let campaign = self.campaign_id.parse().ok().map(EntityId::Campaign);
+        // More than a line item may have are refused, not looked up.
+        campaign.into_iter().chain(creatives.map(EntityId::Creative)).take(CREATIVES_PER_LINE_ITEM_MAX + 1).collect()
     }
 
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity {

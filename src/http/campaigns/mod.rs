@@ -182,7 +182,7 @@ macro_rules! entity_routes {
             request: HttpRequest,
             id: Path<String>,
         ) -> Result<HttpResponse, Problem> {
-            noted(&api, operations::read::<$document>(&api, &request, &id))
+            noted(&api, operations::read::<$document>(&api, &request, &id).await)
         }
 
         #[doc = concat!("The audit log of one ", $one, ": every revision, newest first, with who made it.")]

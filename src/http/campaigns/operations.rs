@@ -29,6 +29,7 @@ pub(super) async fn create<D: Document>(
     let document: D = body::parse(&bytes)?;
     let now = api.clock.now();
     let id = new_id(D::KIND, now, api.entropy.bytes());
+    api.campaigns.refresh(document.names()).await?;
     let entity = api.campaigns.read(|state| {
         let context = Context { id, before: None, actor: &caller.actor, state };
         judged(&document, None, &context)
@@ -44,9 +45,17 @@ pub(super) async fn create<D: Document>(
 }
 
 /// `GET` of one entity.
-pub(super) fn read<D: Document>(api: &CampaignApi, request: &HttpRequest, id: &str) -> Result<HttpResponse, Problem> {
+pub(super) async fn read<D: Document>(
+    api: &CampaignApi,
+    request: &HttpRequest,
+    id: &str,
+) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(api, request)?;
-    let revision = find(api, &caller, D::KIND, id)?;
+    let revision = match find_as_stored(api, &caller, D::KIND, id).await {
+        // Better a second old than no answer.
+        Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => find(api, &caller, D::KIND, id)?,
+        found => found?,
+    };
     let unchanged = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if unchanged.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag(revision.number))) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag(revision.number))).finish());
@@ -62,7 +71,7 @@ pub(super) async fn change<D: Document>(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(api, request)?;
-    let before = find(api, &caller, D::KIND, id)?;
+    let before = find_as_stored(api, &caller, D::KIND, id).await?;
     caller.requester.may_write(D::KIND)?;
     let expected = expected(request.headers(), before.number)?;
     let bytes = body::read(request, payload).await?;
@@ -80,7 +89,7 @@ pub(super) async fn archive<D: Document>(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(api, request)?;
-    let before = find(api, &caller, D::KIND, id)?;
+    let before = find_as_stored(api, &caller, D::KIND, id).await?;
     caller.requester.may_write(D::KIND)?;
     let expected = expected(request.headers(), before.number)?;
     body::expect_none(request, payload).await?;
@@ -98,7 +107,7 @@ pub(super) async fn review<D: Document>(
     approval: Approval,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(api, request)?;
-    let before = find(api, &caller, D::KIND, id)?;
+    let before = find_as_stored(api, &caller, D::KIND, id).await?;
     caller.requester.may_write(D::KIND)?;
     caller.requester.may_review()?;
     let expected = expected(request.headers(), before.number)?;
@@ -130,7 +139,7 @@ pub(super) async fn history<D: Document>(
     id: &str,
 ) -> Result<HttpResponse, Problem> {
     let caller = Caller::of(api, request)?;
-    let id = find(api, &caller, D::KIND, id)?.entity.id();
+    let id = find_as_stored(api, &caller, D::KIND, id).await?.entity.id();
     let query = ListQuery::parse(request.query_string(), &[], false)?;
     let (before, limit) = (query.before()?, query.limit);
     let campaigns = api.campaigns.clone();
@@ -195,6 +204,19 @@ fn judged<D: Document>(document: &D, current: Option<&D>, context: &Context<'_>)
     faults.take_new(further);
     faults.into_result().map_err(Problem::from)?;
     Ok(entity)
+}
+
+/// The entity that a path names, as it is in the store: another server may have changed it a moment ago.
+async fn find_as_stored(
+    api: &CampaignApi,
+    caller: &Caller,
+    kind: EntityKind,
+    id: &str,
+) -> Result<Arc<Revision>, Problem> {
+    caller.requester.may_read(kind)?;
+    let named = parse_id(kind, id).ok_or_else(Problem::not_found)?;
+    api.campaigns.refresh(vec![named]).await?;
+    find(api, caller, kind, id)
 }
 
 /// The entity that a path names, as the caller may see it. One that it may not see is answered like one that isn't there (INV-19).

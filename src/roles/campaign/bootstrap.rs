@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::catalog::{Action, Author, Entity, Revision};
 use crate::entropy::Entropy;
 use crate::model::{ApiKeyId, App, AppKey, Micros, Network, NetworkId, Now, Placement, PlacementKey, Role};
-use crate::store::{CatalogStore, KeyRing, KeySecret, Secret, StoreError};
+use crate::roles::api_keys::shared_secret;
+use crate::store::{CatalogStore, Committed, KeyRing, KeySecret, Missed, Secret, StoreError};
 
 /// The operator's key, in the data directory.
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
@@ -48,13 +49,14 @@ pub enum Bootstrap {
 }
 
 /// Fills an empty catalogue with the network `default` (USD, no floor), the app `player`, the placement `music`, an operator's key and
-/// the app's key, and writes the keys to `dir`, readable by their owner only.
+/// the app's key, and writes the keys to `dir`, readable by their owner only. Of servers that share an empty catalogue and start in one moment, one makes
+/// the network, and each may write keys, which all open it.
 ///
 /// # Errors
 /// [`BootstrapError`] when the store or a key file fails.
 pub fn bootstrap(
     dir: &Path,
-    store: &CatalogStore,
+    store: &impl CatalogStore,
     key_secret: Secret,
     now: Now,
     entropy: &Entropy,
@@ -62,9 +64,12 @@ pub fn bootstrap(
     if !store.is_empty()? {
         return Ok(Bootstrap::NotNeeded);
     }
-    let network = first_network(NetworkId::at(now.wall, entropy.bytes()));
-    let network_id = network.id;
-    let ring = KeyRing::new(key_secret);
+    // Of several servers that start first in one moment, all mean the same network, and one makes it.
+    let drawn = NetworkId::at(now.wall, entropy.bytes());
+    let agreed = store.agree("first_network", &drawn.to_bytes())?;
+    let network_id = agreed.try_into().map_or(drawn, NetworkId::from_bytes);
+    let network = first_network(network_id);
+    let ring = KeyRing::new(shared_secret(store, key_secret)?);
     let mut keys = Vec::new();
     for (name, role, file) in [
         ("first operator", Role::Operator, OPERATOR_KEY_FILE),
@@ -83,8 +88,31 @@ pub fn bootstrap(
         author: Author::Segue,
         action: Action::Created,
     };
-    store.commit(1, &[Arc::new(revision)], &keys)?;
-    Ok(Bootstrap::Made(network_id))
+    let revision = Arc::new(revision);
+    if store.is_shared() {
+        // There the two are no one batch: keys that open nothing are better than a network to which nobody has a key.
+        whole(store.commit(0, &[], &keys)?)?;
+    }
+    let keys = if store.is_shared() { Vec::new() } else { keys };
+    match store.commit(1, &[revision], &keys)? {
+        // Another server has made it; its keys and these open it.
+        made if matches!(made.missed.values().next(), Some(Missed::Stale(_))) => Ok(Bootstrap::NotNeeded),
+        made => {
+            whole(made)?;
+            Ok(Bootstrap::Made(network_id))
+        }
+    }
+}
+
+fn whole(committed: Committed) -> Result<(), StoreError> {
+    let missed = committed.missed.into_values().chain(committed.missed_keys.into_values()).next();
+    match missed {
+        None => Ok(()),
+        Some(Missed::Unreachable(error) | Missed::Unknown(error)) => Err(error),
+        Some(Missed::Stale(_) | Missed::Untried | Missed::Full { .. } | Missed::TooLarge { .. }) => {
+            Err(StoreError::FirstNetwork)
+        }
+    }
 }
 
 fn first_network(id: NetworkId) -> Network {

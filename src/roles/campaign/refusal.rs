@@ -21,7 +21,7 @@ pub struct Faults {
     forbidden: bool,
 }
 
-/// Why a command is refused. Nothing has changed.
+/// Why a command is refused. Nothing has changed, but for [`Refusal::Uncertain`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// There is no such entity, or it is not the requester's: the two look alike.
@@ -53,6 +53,10 @@ pub enum Refusal {
     },
     /// Too many commands are waiting; try again.
     Busy,
+    /// The store does not answer. Nothing has changed; try again.
+    Unavailable,
+    /// The store did not answer in time: whether all of it was done is not known. The one refusal after which something may have changed.
+    Uncertain,
     /// The store failed: nothing is accepted until the process is started again.
     Broken,
 }

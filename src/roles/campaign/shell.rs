@@ -1,24 +1,25 @@
 //! The shell of the campaign role: one thread that owns the right to write.
 //!
-//! It takes what commands are waiting (at most [`GROUP_MAX`]), judges them one after the other, makes what they change durable in one
-//! synced batch, applies it to the shared state, hands it to the change feed, and then answers each. Readers share the state behind a
-//! lock that the writer holds only to apply; they never wait for the disk.
+//! Readers share the state behind a lock that the writer holds only to apply what is durable; they never wait for the store.
+//!
+//! Where servers share the catalogue, what the others do comes by [`CampaignHandle::apply_feed`], within a second, and by [`CampaignHandle::refresh`] for the
+//! entities that somebody is about to change or look at. Then nothing is published here: what is committed stands in the store's outbox, and every server
+//! learns of it from the feed, this one too.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CampaignRole, CatalogState, Command, Group, Outcome, Refusal, Requester};
+use super::writer::{Waiting, Writer};
+use super::{CatalogState, Command, Outcome, Refusal, Requester};
 use crate::catalog::{Entity, EntityId, Revision};
 use crate::model::Now;
-use crate::store::{CatalogStore, KeyRing, Secret, StoreError};
+use crate::roles::api_keys::{LiveKeys, shared_secret};
+use crate::store::{CatalogBackend, CatalogStore, KeyRing, Secret, StoreError};
 
 /// Commands that may wait for the writer. A full queue is some hundred milliseconds of work; beyond it the caller is told to come back.
 const QUEUE_MAX: usize = 256;
-/// Most commands made durable together. At a few milliseconds a sync this is more than ten thousand changes a second.
-const GROUP_MAX: usize = 64;
 
 /// What the change feed carries: the entities that changed, whole, parents before children, and the version that they make.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,7 +30,8 @@ pub struct CatalogChange {
     pub entities: Vec<Entity>,
 }
 
-/// Where changes go once they are durable. Called on the writer's thread, in order of version; the answer to the client waits for it.
+/// Where changes go once they are durable. Called on the writer's thread, in order of version; the answer to the client waits for it. Never called where
+/// servers share the catalogue.
 pub type Publish = Box<dyn FnMut(CatalogChange) + Send>;
 
 /// The campaign role as others hold it: reads now, writes through the queue. Cheap to clone.
@@ -43,21 +45,15 @@ pub struct CampaignHandle {
 #[derive(Debug)]
 pub struct CampaignWriter(JoinHandle<()>);
 
-struct Shared {
-    state: RwLock<CatalogState>,
-    /// Read on every request of a player, changed a few times a year.
-    keys: ArcSwap<KeyRing>,
-    store: CatalogStore,
+/// What the writer and all handles share.
+pub(super) struct Shared {
+    pub(super) state: RwLock<CatalogState>,
+    pub(super) keys: LiveKeys,
+    pub(super) store: CatalogBackend,
 }
 
-struct Waiting {
-    command: Command,
-    author: Requester,
-    now: Now,
-    answer: oneshot::Sender<Result<Outcome, Refusal>>,
-}
-
-/// Loads the catalogue, publishes all of it as one change, and starts the writer.
+/// Loads the catalogue, publishes all of it as one change, and starts the writer. It waits for the store: where that is in CQL, not on a thread of the
+/// asynchronous runtime.
 ///
 /// # Errors
 /// [`StoreError`] when the catalogue can't be loaded.
@@ -65,21 +61,24 @@ struct Waiting {
 /// # Panics
 /// When the operating system gives no thread.
 pub fn start(
-    store: CatalogStore,
+    store: impl Into<CatalogBackend>,
     key_secret: Secret,
     mut publish: Publish,
 ) -> Result<(CampaignHandle, CampaignWriter), StoreError> {
+    let store = store.into();
     let stored = store.load()?;
-    let mut keys = KeyRing::new(key_secret);
+    let mut keys = KeyRing::new(shared_secret(&store, key_secret)?);
     for key in stored.keys {
         keys.put(key);
     }
     let state = CatalogState::new(stored.version, stored.entities);
-    let entities = state.entities().map(|revision| revision.entity.clone()).collect();
-    publish(CatalogChange { version: state.version(), entities });
-    let shared = Arc::new(Shared { state: RwLock::new(state), keys: ArcSwap::from_pointee(keys), store });
+    if !store.is_shared() {
+        let entities = state.entities().map(|revision| revision.entity.clone()).collect();
+        publish(CatalogChange { version: state.version(), entities });
+    }
+    let shared = Arc::new(Shared { state: RwLock::new(state), keys: LiveKeys::new(keys), store });
     let (commands, queue) = mpsc::channel(QUEUE_MAX);
-    let writer = Writer { shared: Arc::clone(&shared), role: CampaignRole::new(), publish, broken: false };
+    let writer = Writer::new(Arc::clone(&shared), publish);
     // A thread of its own: a synced commit blocks for milliseconds, which no worker of the HTTP server may.
     let thread = std::thread::Builder::new()
         .name("segue-campaign".to_owned())
@@ -95,7 +94,7 @@ impl CampaignHandle {
     /// [`Refusal`]; nothing has changed.
     pub async fn submit(&self, command: Command, author: Requester, now: Now) -> Result<Outcome, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.commands.try_send(Waiting { command, author, now, answer }).map_err(|error| match error {
+        self.commands.try_send(Waiting::new(command, author, now, answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Busy,
             mpsc::error::TrySendError::Closed(_) => Refusal::Broken,
         })?;
@@ -111,7 +110,7 @@ impl CampaignHandle {
     /// When called from within the runtime, which it would block.
     pub fn submit_blocking(&self, command: Command, author: Requester, now: Now) -> Result<Outcome, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.commands.blocking_send(Waiting { command, author, now, answer }).map_err(|_| Refusal::Broken)?;
+        self.commands.blocking_send(Waiting::new(command, author, now, answer)).map_err(|_| Refusal::Broken)?;
         answered.blocking_recv().unwrap_or(Err(Refusal::Broken))
     }
 
@@ -128,10 +127,36 @@ impl CampaignHandle {
         look(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes in what the change feed says: what this server does not know yet. `version` is the feed's after it.
+    pub fn apply_feed(&self, version: u64, revisions: &[Arc<Revision>]) {
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner).take_in(version, revisions);
+    }
+
+    /// Where servers share the catalogue, looks up these entities in the store, so that what is about to be judged or shown is not what another server has
+    /// changed a moment ago. Else it returns at once.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] when the store does not answer.
+    pub async fn refresh(&self, ids: Vec<EntityId>) -> Result<(), Refusal> {
+        if ids.is_empty() || !self.shared.store.is_shared() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        // The store may block: on a thread that may.
+        let refreshed = tokio::task::spawn_blocking(move || shared.refresh(&ids)).await;
+        refreshed.unwrap_or(Err(Refusal::Unavailable))
+    }
+
     /// The API keys as they are now.
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
-        self.shared.keys.load_full()
+        self.shared.keys.load()
+    }
+
+    /// The API keys, as they go on changing.
+    #[must_use]
+    pub fn live_keys(&self) -> LiveKeys {
+        self.shared.keys.clone()
     }
 
     /// Revisions of an entity, newest first; reads the disk.
@@ -149,6 +174,22 @@ impl CampaignHandle {
     }
 }
 
+impl Shared {
+    /// Takes the store's word for these entities. Blocks.
+    pub(super) fn refresh(&self, ids: &[EntityId]) -> Result<(), Refusal> {
+        match self.store.newest(ids) {
+            Ok(newest) => {
+                self.state.write().unwrap_or_else(PoisonError::into_inner).take_in(0, &newest);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the catalogue's store does not answer");
+                Err(Refusal::Unavailable)
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for CampaignHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CampaignHandle").field("version", &self.read(CatalogState::version)).finish_non_exhaustive()
@@ -161,66 +202,5 @@ impl CampaignWriter {
         if self.0.join().is_err() {
             tracing::error!("the campaign writer ended in a panic");
         }
-    }
-}
-
-struct Writer {
-    shared: Arc<Shared>,
-    role: CampaignRole,
-    publish: Publish,
-    broken: bool,
-}
-
-impl Writer {
-    fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
-        let mut group = Vec::with_capacity(GROUP_MAX);
-        while !self.broken && queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            self.run_group(&mut group);
-        }
-        // Dropping the queue answers whoever still waits with `Broken`.
-    }
-
-    fn run_group(&mut self, waiting: &mut Vec<Waiting>) {
-        let answers: Vec<_> = {
-            let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
-            waiting
-                .drain(..)
-                .map(|one| (one.answer, self.role.step(&state, one.command, &one.author, one.now)))
-                .collect()
-        };
-        let failed = !self.role.is_idle() && self.commit().is_err();
-        for (answer, outcome) in answers {
-            let outcome = if failed && outcome.is_ok() { Err(Refusal::Broken) } else { outcome };
-            // The client may have gone; what it asked for is done all the same.
-            let _ = answer.send(outcome);
-        }
-    }
-
-    /// Durable, then visible, then published.
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let group = self.role.take();
-        let version = self.next_version(&group);
-        if let Err(error) = self.shared.store.commit(version, &group.revisions, &group.keys) {
-            // After a failed sync nobody knows what is on disk. Only a restart, which reads it, may go on.
-            tracing::error!(error = &error as &dyn std::error::Error, "the catalogue's store failed; no more changes");
-            self.broken = true;
-            return Err(error);
-        }
-        self.shared.state.write().unwrap_or_else(PoisonError::into_inner).apply(version, &group);
-        if !group.keys.is_empty() {
-            let mut keys = KeyRing::clone(&self.shared.keys.load());
-            group.keys.iter().for_each(|key| keys.put(key.clone()));
-            self.shared.keys.store(Arc::new(keys));
-        }
-        let entities: Vec<_> = group.newest().map(|revision| revision.entity.clone()).collect();
-        if !entities.is_empty() {
-            (self.publish)(CatalogChange { version, entities });
-        }
-        Ok(())
-    }
-
-    fn next_version(&self, group: &Group) -> u64 {
-        let version = self.shared.state.read().unwrap_or_else(PoisonError::into_inner).version();
-        version + u64::from(!group.revisions.is_empty())
     }
 }

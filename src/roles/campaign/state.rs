@@ -8,7 +8,7 @@ use super::Group;
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
 use crate::model::{Advertiser, Campaign, Creative, Network, NetworkId};
 
-/// The durable catalogue. Only applying a committed group changes it.
+/// The durable catalogue. Only what was committed changes it: here, or by another server.
 #[derive(Debug, Default)]
 pub struct CatalogState {
     version: u64,
@@ -29,7 +29,8 @@ impl CatalogState {
         state
     }
 
-    /// The catalogue version: 0 when empty, one more with every commit that changes an entity.
+    /// The catalogue version: 0 when empty. Of one process alone, one more with every commit that changes an entity; where servers share the catalogue, the
+    /// offset behind the last record that was taken from the change feed. It only grows.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
@@ -71,14 +72,23 @@ impl CatalogState {
 
     /// Takes in a committed group.
     pub fn apply(&mut self, version: u64, group: &Group) {
-        self.version = version;
-        for revision in group.newest() {
+        self.take_in(version, group.newest());
+    }
+
+    /// Takes in revisions from wherever they come, the change feed or the store: those that are newer than what is known. So it doesn't matter in what order
+    /// they come, nor how often. The version never goes back.
+    pub fn take_in<'r>(&mut self, version: u64, revisions: impl IntoIterator<Item = &'r Arc<Revision>>) {
+        self.version = self.version.max(version);
+        for revision in revisions {
             self.put(Arc::clone(revision));
         }
     }
 
     fn put(&mut self, revision: Arc<Revision>) {
         let id = revision.entity.id();
+        if self.entities.get(&id).is_some_and(|known| known.number >= revision.number) {
+            return;
+        }
         // Parents never change, so an entity that is known needs no new rows.
         if !self.entities.contains_key(&id) {
             *self.counts.entry(id.kind()).or_default() += 1;

@@ -9,7 +9,7 @@ use crate::catalog::{Action, Author, Entity, Revision};
 use crate::entropy::Entropy;
 use crate::model::WallMs;
 use crate::roles::campaign::samples;
-use crate::store::{CatalogStore, Store, StoreCopy};
+use crate::store::{EmbeddedCatalog, Store, StoreCopy};
 
 /// Bytes of a batch before its place in time, and of that.
 const BEFORE_TIME: usize = 5;
@@ -37,7 +37,7 @@ fn batches(dir: &Path) -> (Vec<u8>, Vec<usize>) {
 }
 
 /// A store with rows in tables and later ones in its journal, whose room behind the last batch is cut to a few bytes.
-fn make(dir: &Path, first_in_tables: impl FnOnce(&CatalogStore)) {
+fn make(dir: &Path, first_in_tables: impl FnOnce(&EmbeddedCatalog)) {
     let store = Store::open(dir, WallMs(5), &Entropy::seeded(1)).expect("opens");
     let catalog = store.catalog().expect("opens");
     let entities = &samples::catalogue()[..3];
@@ -79,7 +79,7 @@ fn is_judged(file: &Path) -> bool {
 #[test]
 fn every_changed_byte_is_found_and_its_file_named() {
     let dir = tempfile::tempdir().expect("a folder");
-    make(dir.path(), CatalogStore::write_tables);
+    make(dir.path(), EmbeddedCatalog::write_tables);
     assert_eq!(check_store(dir.path()).flaws, []);
     let (_, begins) = batches(dir.path());
     let is_time =
@@ -121,7 +121,7 @@ fn a_batch_set_back_before_another_is_found() {
 #[test]
 fn the_first_batch_set_back_behind_the_tables_shows_in_the_rows() {
     let dir = tempfile::tempdir().expect("a folder");
-    make(dir.path(), CatalogStore::write_tables);
+    make(dir.path(), EmbeddedCatalog::write_tables);
     let (mut bytes, begins) = batches(dir.path());
     bytes.drain(..begins[begins.len() - 1]);
     fs::write(journal(dir.path()), &bytes).expect("writes");

@@ -40,6 +40,11 @@ pub const VERSIONS: &[SchemaVersion] = &[
         name: "0001-listeners.cql",
         text: include_str!("../../../schemas/cql/0001-listeners.cql"),
     },
+    SchemaVersion {
+        version: 2,
+        name: "0002-catalogue.cql",
+        text: include_str!("../../../schemas/cql/0002-catalogue.cql"),
+    },
     SchemaVersion { version: 3, name: "0003-ledger.cql", text: include_str!("../../../schemas/cql/0003-ledger.cql") },
 ];
 

@@ -10,16 +10,16 @@
 //! A commit is one atomic batch over them, synced before it returns: after a crash all of it is there or none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fjall::{Database, Keyspace, PersistMode};
 use prost::Message;
 
-use super::keys::{ApiKey, StoredKey};
-use super::{Flaw, StoreError, damaged, hex, keyspace};
-use crate::catalog::{Action, Author, EntityId, Revision};
-use crate::events::catalog::{decode_entity, encode_entity};
-use crate::model::{ApiKeyId, WallMs};
+use super::rows::{StoredRevision, decode};
+use super::{CatalogStore, Committed, KeysSeen, Missed, StoredCatalog, chains};
+use crate::catalog::{EntityId, Revision};
+use crate::store::keys::{ApiKey, StoredKey};
+use crate::store::{Flaw, StoreError, damaged, hex, keyspace};
 
 const CURRENT: &str = "catalog_current";
 const REVISIONS: &str = "catalog_revisions";
@@ -27,9 +27,11 @@ const META: &str = "catalog_meta";
 const KEYS: &str = "api_keys";
 const VERSION: &[u8] = b"version";
 
-/// The catalogue's keyspaces. One writer commits; anybody may read.
+/// The catalogue's keyspaces. One process has them open; commits go one after the other; anybody may read.
 #[derive(Clone)]
-pub struct CatalogStore {
+pub struct EmbeddedCatalog {
+    /// Held for the whole of a commit, which looks before it writes.
+    writing: Arc<Mutex<()>>,
     database: Database,
     current: Keyspace,
     revisions: Keyspace,
@@ -37,20 +39,10 @@ pub struct CatalogStore {
     keys: Keyspace,
 }
 
-/// All that the campaign role needs to go on where it stopped.
-#[derive(Debug, Default)]
-pub struct StoredCatalog {
-    /// The catalogue version.
-    pub version: u64,
-    /// The newest revision of every entity, in no order that matters.
-    pub entities: Vec<Arc<Revision>>,
-    /// Every API key, revoked ones too.
-    pub keys: Vec<ApiKey>,
-}
-
-impl CatalogStore {
-    pub(super) fn open(database: Database) -> Result<Self, StoreError> {
+impl EmbeddedCatalog {
+    pub(in crate::store) fn open(database: Database) -> Result<Self, StoreError> {
         Ok(Self {
+            writing: Arc::default(),
             current: keyspace(&database, CURRENT)?,
             revisions: keyspace(&database, REVISIONS)?,
             meta: keyspace(&database, META)?,
@@ -96,11 +88,27 @@ impl CatalogStore {
         Ok(StoredCatalog { version, entities, keys })
     }
 
-    /// Makes new revisions and keys durable, all or nothing. `revisions` are in the order in which they were made.
+    /// Makes new revisions and keys durable, all or nothing. `revisions` are in the order in which they were made. Where one does not follow the newest of
+    /// its entity, nothing is written.
     ///
     /// # Errors
     /// [`StoreError::Commit`]: nothing may be acted on, and no later commit on this store can succeed.
-    pub fn commit(&self, version: u64, revisions: &[Arc<Revision>], keys: &[ApiKey]) -> Result<(), StoreError> {
+    pub fn commit(&self, version: u64, revisions: &[Arc<Revision>], keys: &[ApiKey]) -> Result<Committed, StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missed = BTreeMap::new();
+        for (id, chain) in chains(revisions) {
+            let newest = self.newest_of(id)?;
+            if newest.as_ref().map_or(0, |newest| newest.number) + 1 != chain[0].number {
+                missed.insert(id, Missed::Stale(newest));
+            }
+        }
+        if !missed.is_empty() {
+            for revision in revisions {
+                missed.entry(revision.entity.id()).or_insert(Missed::Untried);
+            }
+            let keys = keys.iter().map(|key| (key.id, Missed::Untried)).collect();
+            return Ok(Committed { missed, missed_keys: keys });
+        }
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         if !revisions.is_empty() {
             batch.insert(&self.meta, VERSION, version.to_be_bytes());
@@ -115,7 +123,14 @@ impl CatalogStore {
         for key in keys {
             batch.insert(&self.keys, key.id.to_bytes(), StoredKey::from_key(key).encode_to_vec());
         }
-        batch.commit().map_err(|source| StoreError::Commit { what: "the catalogue", source })
+        batch.commit().map_err(|source| StoreError::Commit { what: "the catalogue", source })?;
+        Ok(Committed::default())
+    }
+
+    fn newest_of(&self, id: EntityId) -> Result<Option<Arc<Revision>>, StoreError> {
+        let row = self.current.get(id.to_bytes());
+        let row = row.map_err(|source| StoreError::Read { what: "an entity", source })?;
+        row.map(|row| decode(CURRENT, &id.to_bytes(), &row).map(Arc::new)).transpose()
     }
 
     /// The revisions of an entity before number `before` (all when absent), newest first, at most `limit`.
@@ -204,6 +219,41 @@ impl CatalogStore {
     }
 }
 
+impl CatalogStore for EmbeddedCatalog {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        Self::is_empty(self)
+    }
+
+    fn load(&self) -> Result<StoredCatalog, StoreError> {
+        Self::load(self)
+    }
+
+    fn commit(&self, version: u64, revisions: &[Arc<Revision>], keys: &[ApiKey]) -> Result<Committed, StoreError> {
+        Self::commit(self, version, revisions, keys)
+    }
+
+    fn newest(&self, ids: &[EntityId]) -> Result<Vec<Arc<Revision>>, StoreError> {
+        ids.iter().filter_map(|id| self.newest_of(*id).transpose()).collect()
+    }
+
+    fn history(&self, id: EntityId, before: Option<u64>, limit: usize) -> Result<Vec<Revision>, StoreError> {
+        Self::history(self, id, before, limit)
+    }
+
+    fn changed_keys(&self, _seen: &mut KeysSeen) -> Result<Vec<ApiKey>, StoreError> {
+        // Whoever commits a key knows it.
+        Ok(Vec::new())
+    }
+
+    fn agree(&self, _name: &'static str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(value.to_vec())
+    }
+}
+
 fn revision_key(id: EntityId, number: u64) -> [u8; 24] {
     let mut key = [0; 24];
     key[..16].copy_from_slice(&id.to_bytes());
@@ -211,75 +261,12 @@ fn revision_key(id: EntityId, number: u64) -> [u8; 24] {
     key
 }
 
-/// A revision's row in the store. Fields are only ever added.
-#[derive(Clone, PartialEq, Message)]
-struct StoredRevision {
-    #[prost(uint64, tag = "1")]
-    number: u64,
-    #[prost(sint64, tag = "2")]
-    created_at_ms: i64,
-    #[prost(sint64, tag = "3")]
-    at_ms: i64,
-    /// Empty for what Segue did by itself.
-    #[prost(bytes = "vec", tag = "4")]
-    key_id: Vec<u8>,
-    /// Name of the key's role at that time.
-    #[prost(string, tag = "5")]
-    role: String,
-    #[prost(string, tag = "6")]
-    action: String,
-    /// The entity as `segue.v1.Entity`.
-    #[prost(bytes = "vec", tag = "7")]
-    entity: Vec<u8>,
-}
-
-impl StoredRevision {
-    fn from_revision(revision: &Revision) -> Self {
-        let (key_id, role) = match &revision.author {
-            Author::Segue => (Vec::new(), String::new()),
-            Author::Key { id, role } => (id.to_bytes().to_vec(), role.clone()),
-        };
-        Self {
-            number: revision.number,
-            created_at_ms: revision.created_at.0,
-            at_ms: revision.at.0,
-            key_id,
-            role,
-            action: revision.action.name().to_owned(),
-            entity: encode_entity(&revision.entity),
-        }
-    }
-}
-
-fn decode(keyspace: &'static str, key: &[u8], row: &[u8]) -> Result<Revision, StoreError> {
-    let row = StoredRevision::decode(row).map_err(|error| damaged(keyspace, key, error))?;
-    let author = match row.key_id.as_slice() {
-        [] => Author::Segue,
-        id => Author::Key {
-            id: ApiKeyId::from_bytes(id.try_into().map_err(|_| damaged(keyspace, key, "a key's id has 16 bytes"))?),
-            role: row.role,
-        },
-    };
-    let action = Action::named(&row.action).ok_or_else(|| damaged(keyspace, key, "an action of no known name"))?;
-    let entity = decode_entity(&row.entity).map_err(|error| damaged(keyspace, key, error))?;
-    if entity.id().to_bytes() != key.get(..16).unwrap_or_default() {
-        return Err(damaged(keyspace, key, "the row is of another entity"));
-    }
-    Ok(Revision {
-        entity,
-        number: row.number,
-        created_at: WallMs(row.created_at_ms),
-        at: WallMs(row.at_ms),
-        author,
-        action,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Entity;
+    use crate::catalog::{Action, Author, Entity};
     use crate::entropy::Entropy;
+    use crate::model::{ApiKeyId, WallMs};
     use crate::roles::campaign::samples;
     use crate::store::Store;
 
@@ -318,26 +305,5 @@ mod tests {
             history.iter().map(|revision| revision.number).collect()
         };
         assert_eq!((numbers(None, 9), numbers(None, 2), numbers(Some(2), 9)), (vec![3, 2, 1], vec![3, 2], vec![1]));
-    }
-
-    #[test]
-    fn rows_stay_readable() {
-        let revision = revision(Entity::Network(samples::network(samples::NETWORK)), 7);
-        let row = StoredRevision::from_revision(&revision).encode_to_vec();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/golden/v1/store/catalog_revision.bin");
-        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
-            std::fs::create_dir_all(std::path::Path::new(path).parent().expect("a folder")).expect("made");
-            std::fs::write(path, &row).expect("written");
-        }
-        let golden = std::fs::read(path).expect("the golden file; UPDATE_GOLDEN=1 writes it");
-        let id = revision.entity.id().to_bytes();
-        assert_eq!(decode(CURRENT, &id, &golden).expect("reads"), *revision);
-        assert_eq!(row, golden);
-        let wrong = decode(CURRENT, &[0; 16], &golden).expect_err("another entity's row");
-        assert!(wrong.to_string().contains("00000000"), "{wrong}");
-        for cut in 1..golden.len() {
-            // A cut row is an error or, where the cut is between fields, not the entity that the key names; never a panic.
-            let _ = decode(CURRENT, &id, &golden[..cut]);
-        }
     }
 }
