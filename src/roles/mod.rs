@@ -4,6 +4,8 @@ pub mod accounting;
 pub mod api_keys;
 pub mod beacon;
 pub mod campaign;
+pub mod catalogue_feed;
+pub mod catalogue_outbox;
 pub mod decision;
 pub mod fleet;
 pub mod health;

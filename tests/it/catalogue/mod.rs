@@ -1,5 +1,8 @@
 //! The catalogue's store, the campaign role on several servers, and the change feed: embedded, and on the Cassandra and the Kafka beside the tests.
 
+mod feed;
+mod outbox;
+mod servers;
 mod store;
 
 use std::sync::Arc;

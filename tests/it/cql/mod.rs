@@ -74,11 +74,6 @@ fn states(output: &Output) -> Vec<String> {
     versions.iter().map(|row| row["state"].as_str().expect("a text").to_owned()).collect()
 }
 
-/// Each version in that state.
-fn all(state: &str) -> Vec<String> {
-    vec![state.to_owned(); usize::try_from(LATEST).expect("a few")]
-}
-
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
