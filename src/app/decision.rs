@@ -18,8 +18,8 @@ use crate::http::player::Player;
 use crate::impressions::ListenerSecret;
 use crate::impressions::invalid::{ActivityRules, AddressRanges, ListError, RobotList, SenderRules};
 use crate::roles::accounting::ServerReport;
+use crate::roles::api_keys::LiveKeys;
 use crate::roles::beacon::{BeaconRole, BeaconShell};
-use crate::roles::campaign::CampaignHandle;
 use crate::roles::decision::{
     DecisionIds, DecisionRole, DecisionShell, Reporter, Sample, Sampler, Supply, Surroundings,
 };
@@ -81,7 +81,7 @@ pub(super) fn player(
     base: &Base<'_>,
     side: &Side,
     (listeners, samples): (&Arc<Listeners>, SyncSender<Sample>),
-    campaigns: CampaignHandle,
+    api_keys: LiveKeys,
     address: SocketAddr,
 ) -> anyhow::Result<Player> {
     let Base { config, identity, log, clock, metrics, .. } = base;
@@ -120,7 +120,7 @@ pub(super) fn player(
         ),
         listeners,
         listener_secret: ListenerSecret::new(&identity.listener_secret.0),
-        campaigns,
+        api_keys,
         clock: clock.clone(),
         metrics: metrics.clone(),
         public_url: config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),

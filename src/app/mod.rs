@@ -40,7 +40,7 @@ use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
 use crate::roles::decision::LeaseKeeper;
 use crate::roles::health::{Health, Lights, Look};
 use crate::roles::verdicts::Verdicts;
-use crate::store::{Identity, Listeners, Store};
+use crate::store::{Identity, ListenerBackend, Listeners, Store};
 use crate::telemetry::{Metrics, RequestIds};
 
 /// A running server.
@@ -157,9 +157,10 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         let _ = feed.try_send(Feed::Report { report, came });
     })?;
     let in_memory = config.decision.listener_cache_entries;
-    let listeners = Arc::new(Listeners::open(store.database(), in_memory, entropy.clone())?);
+    let rows = ListenerBackend::embedded(store.database())?;
+    let listeners = Arc::new(Listeners::open(rows, in_memory, entropy.clone()));
     let (listener, address) = bind(config)?;
-    let player = player(&base, &side, (&listeners, samples), campaigns.clone(), address)?;
+    let player = player(&base, &side, (&listeners, samples), campaigns.live_keys(), address)?;
     let health = health(log, &accounting, &side.leases, &lights);
     let parts = server::Parts {
         player: Some(player),
@@ -271,7 +272,9 @@ impl Parts {
                 result = result.and(Err(anyhow::anyhow!("{name} ended in a panic")));
             }
         }
-        let flushed = self.listeners.flush().context("flushing the listeners");
+        // On a thread that may wait.
+        let flush = self.listeners.flush();
+        let flushed = tokio::runtime::Handle::current().block_on(flush).context("flushing the listeners");
         let closed = self.accounting.stop().context("ending accounting");
         self.log.close();
         self.campaign_writer.join();

@@ -20,6 +20,7 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
     let speculative_after_ms = raw.number("cql.speculative_after_ms");
     let write_timeout_ms = raw.number("cql.write_timeout_ms");
     let conditional_timeout_ms = raw.number("cql.conditional_timeout_ms");
+    let listener_max_age_ms = raw.number("cql.listener_max_age_ms");
     if hosts.is_empty() {
         return None;
     }
@@ -43,6 +44,7 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
         speculative_after_ms,
         write_timeout_ms,
         conditional_timeout_ms,
+        listener_max_age_ms,
     })
 }
 

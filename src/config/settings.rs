@@ -216,6 +216,9 @@ pub const SETTINGS: &[Setting] = &[
         "Time for a write that no break waits for."),
     number("cql.conditional_timeout_ms", 1_000, (10, 120_000), "ms",
         "Time for a write on a condition, such as an ad with a strict cap. A break waits 250 ms for it at most."),
+    number("cql.listener_max_age_ms", 30_000, (0, 3_600_000), "ms",
+        "How old what is known of a listener may be before it is read again. Where listeners come to several servers, each may miss what the others decided \
+        within that time: soft caps may be exceeded by it."),
 
     setting("log.level", Kind::Text { default: "warn,segue=info", form: "error, warn, info, debug or trace, or a filter such as info,segue::journal=debug" },
         "What is logged, to standard error."),

@@ -1,4 +1,4 @@
-//! Listeners for the roles that run on a request's thread: memory first, the disk on a thread that may wait.
+//! Listeners for the roles that run on a request's thread: memory first, then the store.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub enum ListenerError {
     /// The rows could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The thread that read them ended early.
+    /// The task that read them ended early.
     #[error("the read was given up")]
     GivenUp,
 }
@@ -35,16 +35,16 @@ impl ListenerAccess {
         &self.listeners
     }
 
-    /// The listener; on a miss their rows are read on a thread that may wait.
+    /// The listener; on a miss their rows are read. Who stops waiting does not end the read: the next one finds it done.
     ///
     /// # Errors
     /// [`ListenerError`] when the rows can't be read.
     pub async fn get(&self, key: ListenerKey, now: WallMs) -> Result<Arc<Listener>, ListenerError> {
-        if let Some(listener) = self.listeners.cached(key) {
+        if let Some(listener) = self.listeners.cached(key, now) {
             return Ok(listener);
         }
         let listeners = Arc::clone(&self.listeners);
-        tokio::task::spawn_blocking(move || listeners.load(key, now))
+        tokio::spawn(async move { listeners.load(key, now).await })
             .await
             .map_err(|_| ListenerError::GivenUp)?
             .map_err(ListenerError::Store)
@@ -64,13 +64,13 @@ impl ListenerAccess {
         Ok(self.listeners.with(&listener, change))
     }
 
-    /// Forgets a listener, on a thread that may wait.
+    /// Forgets a listener. Once begun it goes on, also when nobody waits for it any more.
     ///
     /// # Errors
     /// [`ListenerError`] when the rows could not be deleted.
     pub async fn forget(&self, key: ListenerKey, now: WallMs) -> Result<(), ListenerError> {
         let listeners = Arc::clone(&self.listeners);
-        tokio::task::spawn_blocking(move || listeners.forget(key, now))
+        tokio::spawn(async move { listeners.forget(key, now).await })
             .await
             .map_err(|_| ListenerError::GivenUp)?
             .map_err(ListenerError::Store)

@@ -33,7 +33,10 @@ pub use ledger::{
     CqlLedger, CqlLedgerPart, DeliveryRange, EmbeddedLedger, LedgerReader, LedgerSettings, LedgerStore, LedgerTrouble,
     OwnsLedger, ReadsLedger, StatementFaults, rows as ledger_rows,
 };
-pub use listener::{Listener, ListenerCounts, Listeners, ReserveError};
+pub use listener::{
+    CqlListeners, EmbeddedListeners, Listener, ListenerBackend, ListenerChange, ListenerCounts, ListenerStore,
+    Listeners, ReserveError, StoredListener,
+};
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
 #[derive(Debug, thiserror::Error)]

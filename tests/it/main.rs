@@ -14,6 +14,7 @@ mod harness;
 mod invalid_traffic;
 mod kill;
 mod layers;
+mod listeners;
 mod newer_version;
 mod orphan;
 mod rarely_heard;

@@ -17,8 +17,8 @@ use crate::http::problem::{FieldError, Problem, unread};
 use crate::impressions::invalid::SenderRules;
 use crate::impressions::{ListenerSecret, ListenerSubject, TruncatedIp};
 use crate::model::{Actor, AppKey, Role};
+use crate::roles::api_keys::LiveKeys;
 use crate::roles::beacon::BeaconShell;
-use crate::roles::campaign::CampaignHandle;
 use crate::roles::decision::{AnsweredBreak, Asking, DecisionShell, Explain, Origin};
 use crate::roles::listeners::ListenerAccess;
 use crate::telemetry::{Metric, Metrics};
@@ -41,7 +41,7 @@ pub struct Player {
     /// Makes keys of raw listener ids.
     pub listener_secret: ListenerSecret,
     /// Whose keys open what.
-    pub campaigns: CampaignHandle,
+    pub api_keys: LiveKeys,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -81,7 +81,7 @@ pub(crate) async fn post_ad_break(
     body: Result<web::Bytes, actix_web::Error>,
     player: web::Data<Player>,
 ) -> Result<HttpResponse, Problem> {
-    let actor = auth::authenticate_player(&http, &player.campaigns.keys())?;
+    let actor = auth::authenticate_player(&http, &player.api_keys.load())?;
     let body = body.map_err(|error| unread(&error))?;
     let (body, mut warnings) = parse::parse(&body).map_err(not_parsed)?;
     let explain = operators_only(&actor, &body)?;
@@ -128,7 +128,7 @@ pub(crate) async fn delete_listener(
     id: web::Path<String>,
     player: web::Data<Player>,
 ) -> Result<HttpResponse, Problem> {
-    let actor = auth::authenticate_player(&http, &player.campaigns.keys())?;
+    let actor = auth::authenticate_player(&http, &player.api_keys.load())?;
     if !(1..=convert::LISTENER_ID_MAX_LEN).contains(&id.len()) {
         return Err(Problem::invalid(vec![field_error("id", "wrong_length", "expected 1 to 256 bytes")]));
     }

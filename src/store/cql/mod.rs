@@ -40,6 +40,8 @@ pub struct CqlConnection {
     pub write_timeout_ms: u64,
     /// Time for a write on a condition, in milliseconds.
     pub conditional_timeout_ms: u64,
+    /// How old a listener in memory may be before it is read again, in milliseconds.
+    pub listener_max_age_ms: u64,
 }
 
 /// Why the store in CQL can't be used. Each is one line that says what to do.

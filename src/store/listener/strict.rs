@@ -5,12 +5,12 @@
 //! of the group wrote counts as written), commits what was accepted as one batch with fdatasync, and only then
 //! answers. A conflict's answer carries the row as it is: reading again costs nothing.
 //!
-//! Bounded: [`QUEUE`] may wait; beyond it one is refused at once. A deadline is the asker's: who stops waiting drops
+//! Bounded: [`RESERVATIONS`] may wait; beyond it one is refused at once. A deadline is the asker's: who stops waiting drops
 //! the answer's receiver, and what nobody waits for any more when its turn comes is not written. What fails may have
 //! been written, and is answered so; the database takes nothing more after a write or sync that failed, so from then
 //! on every reservation fails, and line items with strict caps are not served.
 //!
-//! What asks sees `read`, `reserve` and `forget`, no batch and no file: a table with `IF version = ?` can stand beside this one.
+//! What asks sees `read`, `reserve` and `forget`, no batch and no file: in CQL a table with `IF version = ?` takes its place.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -18,54 +18,23 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use fjall::{Database, Keyspace, PersistMode};
-use prost::Message;
 use tokio::sync::oneshot;
 
 use super::super::{StoreError, damaged, keyspace};
-use super::rows::{StoredExposure, exposure_of, stored_exposure};
+use super::backend::{RESERVATIONS, ReserveError};
+use super::format::{decode_strict, encode_strict};
 use crate::caps::strict::{self, Outcome, Reservation, Verdict};
-use crate::model::{ListenerKey, StrictExposure, StrictRow, StrictVersion, WallMs};
+use crate::model::{ListenerKey, StrictRow};
 
 const KEYSPACE: &str = "strict-caps";
-/// Reservations that may wait: some group commits of a slow disk. At most 60 kB each, and a kilobyte as a rule.
-pub(super) const QUEUE: usize = 1_024;
 /// Most reservations in one group, so that the first is not kept waiting by those behind it.
 const GROUP: usize = 256;
-
-/// Why a reservation has no verdict. Whether it was or will be written is not known, except where it says so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReserveError {
-    /// Too many wait already; it was not written.
-    #[error("{QUEUE} conditional writes wait already")]
-    Busy,
-    /// The store failed.
-    #[error("the store failed during a conditional write")]
-    Failed,
-}
 
 /// The rows. Cheap to clone.
 #[derive(Clone)]
 struct Rows {
     database: Database,
     rows: Keyspace,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredStrictRow {
-    #[prost(fixed64, tag = "1")]
-    version: u64,
-    #[prost(message, repeated, tag = "2")]
-    exposures: Vec<StoredStrictExposure>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct StoredStrictExposure {
-    #[prost(bytes = "vec", tag = "1")]
-    impression_id: Vec<u8>,
-    #[prost(message, optional, tag = "2")]
-    exposure: Option<StoredExposure>,
-    #[prost(sint64, tag = "3")]
-    counted_until_ms: i64,
 }
 
 type Answer = oneshot::Sender<Result<Outcome, ReserveError>>;
@@ -86,7 +55,7 @@ impl StrictRows {
     /// Opens the rows and starts the thread.
     pub(super) fn open(database: &Database) -> Result<Self, StoreError> {
         let rows = Rows { database: database.clone(), rows: keyspace(database, KEYSPACE)? };
-        let (queue, jobs) = sync_channel(QUEUE);
+        let (queue, jobs) = sync_channel(RESERVATIONS);
         let writer = rows.clone();
         let thread = std::thread::Builder::new()
             .name("strict-caps".to_owned())
@@ -140,14 +109,14 @@ impl Rows {
     fn read(&self, key: ListenerKey) -> Result<StrictRow, StoreError> {
         let value = self.rows.get(key.0).map_err(|source| StoreError::Read { what: KEYSPACE, source })?;
         let Some(value) = value else { return Ok(StrictRow::default()) };
-        decode(&value).ok_or_else(|| damaged(KEYSPACE, &key.0, "not a strict row"))
+        decode_strict(&value).ok_or_else(|| damaged(KEYSPACE, &key.0, "not a strict row"))
     }
 
     /// Writes rows in one batch that a crash of the machine does not lose once this returned.
     fn commit(&self, rows: &HashMap<ListenerKey, StrictRow>) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, row) in rows {
-            batch.insert(&self.rows, key.0, encode(row));
+            batch.insert(&self.rows, key.0, encode_strict(row));
         }
         batch.commit().map_err(|source| StoreError::Commit { what: KEYSPACE, source })
     }
@@ -224,28 +193,6 @@ fn run(rows: &Rows, jobs: &Receiver<Job>) {
         }
         group.finish(rows);
     }
-}
-
-fn encode(row: &StrictRow) -> Vec<u8> {
-    let exposure = |one: &StrictExposure| StoredStrictExposure {
-        impression_id: one.exposure.impression_id.to_bytes().to_vec(),
-        exposure: Some(stored_exposure(&one.exposure)),
-        counted_until_ms: one.counted_until.0,
-    };
-    let version = row.version.expect("a row that is written has a version").0;
-    StoredStrictRow { version, exposures: row.exposures.iter().map(exposure).collect() }.encode_to_vec()
-}
-
-fn decode(value: &[u8]) -> Option<StrictRow> {
-    let stored = StoredStrictRow::decode(value).ok()?;
-    let exposure = |one: StoredStrictExposure| {
-        let exposure = exposure_of(&one.impression_id, one.exposure?)?;
-        Some(StrictExposure { exposure, counted_until: WallMs(one.counted_until_ms) })
-    };
-    Some(StrictRow {
-        version: Some(StrictVersion(stored.version)),
-        exposures: stored.exposures.into_iter().map(exposure).collect::<Option<_>>()?,
-    })
 }
 
 #[cfg(test)]

@@ -6,30 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::super::StoreError;
+use super::backend::{ListenerChange, QUEUE};
 use super::rows::Rows;
-use crate::model::{Exposure, ListenerKey};
+use crate::model::ListenerKey;
 
-/// Changes that may wait for the writer: some seconds of a busy server's breaks. Beyond it changes are dropped.
-const QUEUE: usize = 16_384;
 /// Most changes in one batch.
 const BATCH: usize = 1_024;
-
-/// What changed of one listener.
-#[derive(Clone, Debug)]
-pub(super) struct Change {
-    pub(super) key: ListenerKey,
-    /// The head row as it is now.
-    pub(super) head: Vec<u8>,
-    /// Exposures that are new or changed.
-    pub(super) put: Vec<Exposure>,
-    /// Exposures that are gone.
-    pub(super) gone: Vec<Exposure>,
-}
 
 type Answer = SyncSender<Result<(), StoreError>>;
 
 enum Job {
-    Write(Box<Change>),
+    Write(Box<ListenerChange>),
     Forget(ListenerKey, Answer),
     Flush(Answer),
 }
@@ -55,7 +42,7 @@ impl Writer {
     }
 
     /// Hands a change over; drops and counts it when the writer is behind.
-    pub(super) fn offer(&self, change: Change) {
+    pub(super) fn offer(&self, change: ListenerChange) {
         let Some(queue) = &self.queue else { return };
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Job::Write(Box::new(change)))
         {
@@ -122,7 +109,7 @@ fn run(rows: &Rows, jobs: &Receiver<Job>, dropped: &AtomicU64) {
 }
 
 /// Writes the batch; what the disk refuses is dropped and counted, since soft caps may forget.
-fn write(rows: &Rows, batch: &mut Vec<Change>, dropped: &AtomicU64) {
+fn write(rows: &Rows, batch: &mut Vec<ListenerChange>, dropped: &AtomicU64) {
     if batch.is_empty() {
         return;
     }

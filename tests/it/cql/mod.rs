@@ -45,6 +45,7 @@ impl Keyspace {
             speculative_after_ms: 1_000,
             write_timeout_ms: 30_000,
             conditional_timeout_ms: 30_000,
+            listener_max_age_ms: 30_000,
         }
     }
 

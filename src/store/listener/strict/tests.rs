@@ -11,14 +11,23 @@ use crate::impressions::listener;
 use crate::model::{
     AdvertiserId, CampaignId, CreativeId, DecisionId, Exposure, ExposureState, ImpressionId, LeaseId, LineItemId,
 };
-use crate::store::Listeners;
+use crate::model::{StrictExposure, StrictVersion, WallMs};
+use crate::store::{ListenerBackend, ListenerStore as _, Listeners};
 
 const NOW: WallMs = WallMs(1_790_000_000_000);
 const WINDOW_MS: u64 = 86_400_000;
 
 fn open(dir: &Path) -> Listeners {
     let database = Database::builder(dir).open().expect("opens");
-    Listeners::open(&database, 1_000, Entropy::seeded(1)).expect("opens")
+    over(&database)
+}
+
+fn over(database: &Database) -> Listeners {
+    Listeners::open(ListenerBackend::embedded(database).expect("opens"), 1_000, Entropy::seeded(1))
+}
+
+fn stored(runtime: &tokio::runtime::Runtime, listeners: &Listeners, key: ListenerKey) -> StrictRow {
+    runtime.block_on(listeners.store.read_strict(key)).expect("reads")
 }
 
 fn key(number: u8) -> ListenerKey {
@@ -91,8 +100,8 @@ fn of_many_writes_from_one_version_one_is_accepted() {
         }
         strict::accepted(&mut known, &winner.expect("one wins"));
     }
-    assert_eq!(listeners.strict.read(key(1)).expect("reads").version, known.version);
-    assert_eq!(listeners.strict.read(key(1)).expect("reads").exposures.len(), 20);
+    assert_eq!(stored(&runtime, &listeners, key(1)).version, known.version);
+    assert_eq!(stored(&runtime, &listeners, key(1)).exposures.len(), 20);
 }
 
 /// Retrying on conflict loses nothing: every device gets its ad in, whoever else writes. Prints what a conditional write costs.
@@ -109,7 +118,7 @@ fn writes_that_read_again_all_get_in() {
                 let (listeners, clock) = (Arc::clone(&listeners), clock.clone());
                 runtime.spawn(async move {
                     let (who, number) = (key(u8::try_from(device % 8).expect("small")), round * 32 + device);
-                    let mut known = listeners.strict.read(who).expect("reads");
+                    let mut known = listeners.store.read_strict(who).await.expect("reads");
                     let watch = clock.stopwatch();
                     loop {
                         let reservation = reservation(&known, number);
@@ -125,7 +134,7 @@ fn writes_that_read_again_all_get_in() {
         took_us.extend(writes.into_iter().map(|write| runtime.block_on(write).expect("no panic")));
     }
     for device in 0..8 {
-        assert_eq!(listeners.strict.read(key(device)).expect("reads").exposures.len(), 80, "device {device}");
+        assert_eq!(stored(&runtime, &listeners, key(device)).exposures.len(), 80, "device {device}");
     }
     took_us.sort_unstable();
     let (half, most) = (took_us[took_us.len() / 2], took_us[took_us.len() * 99 / 100]);
@@ -141,13 +150,13 @@ fn what_was_accepted_survives_a_kill_before_the_flush() {
     let dir = tempfile::tempdir().expect("a folder");
     let runtime = runtime();
     let listeners = open(dir.path());
-    let listener = listeners.load(key(1), NOW).expect("loads");
+    let listener = runtime.block_on(listeners.load(key(1), NOW)).expect("loads");
     let reservation = listeners.with(&listener, |state| reservation(&state.strict, 1));
     assert_eq!(runtime.block_on(listeners.reserve(key(1), reservation.clone())), Ok(Outcome::Accepted));
     listeners.with(&listener, |state| strict::accepted(&mut state.strict, &reservation));
     let killed = as_killed(dir.path());
     let listeners = open(killed.path());
-    let listener = listeners.load(key(1), NOW).expect("loads");
+    let listener = runtime.block_on(listeners.load(key(1), NOW)).expect("loads");
     listeners.with(&listener, |state| {
         // Nobody knows whether it was heard: it counts past its token's life.
         listener::expire(state, NOW.plus_ms(7_200_000));
@@ -175,12 +184,12 @@ fn a_full_queue_refuses_at_once() {
     let database = Database::builder(dir.path()).open().expect("opens");
     let rows = Rows { database: database.clone(), rows: keyspace(&database, KEYSPACE).expect("opens") };
     // Nobody takes from this queue.
-    let (queue, _jobs) = sync_channel(QUEUE);
+    let (queue, _jobs) = sync_channel(RESERVATIONS);
     let stuck = StrictRows { rows, queue: Some(queue), thread: Mutex::new(None) };
     let runtime = runtime();
     let reservation = reservation(&StrictRow::default(), 1);
     runtime.block_on(async {
-        for _ in 0..QUEUE {
+        for _ in 0..RESERVATIONS {
             let waiting = stuck.reserve(key(1), reservation.clone());
             assert!(tokio::time::timeout(std::time::Duration::ZERO, waiting).await.is_err(), "it waits");
         }
@@ -195,11 +204,11 @@ fn a_forgotten_listener_has_no_row_and_what_was_made_from_it_conflicts() {
     let runtime = runtime();
     let first = reservation(&StrictRow::default(), 1);
     assert_eq!(runtime.block_on(listeners.reserve(key(1), first.clone())), Ok(Outcome::Accepted));
-    listeners.forget(key(1), NOW).expect("forgets");
-    assert_eq!(listeners.strict.read(key(1)).expect("reads"), StrictRow::default());
+    runtime.block_on(listeners.forget(key(1), NOW)).expect("forgets");
+    assert_eq!(stored(&runtime, &listeners, key(1)), StrictRow::default());
     let late = reservation(&first.row, 2);
     assert_eq!(runtime.block_on(listeners.reserve(key(1), late)), Ok(Outcome::Conflict(StrictRow::default())));
-    let listener = listeners.load(key(1), NOW).expect("loads");
+    let listener = runtime.block_on(listeners.load(key(1), NOW)).expect("loads");
     listeners.with(&listener, |state| assert_eq!(state.strict, StrictRow::default()));
 }
 
@@ -208,8 +217,8 @@ fn a_damaged_row_is_an_error_and_not_an_empty_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let database = Database::builder(dir.path()).open().expect("opens");
     keyspace(&database, KEYSPACE).expect("opens").insert(key(1).0, b"\x12\x02xx").expect("writes");
-    let listeners = Listeners::open(&database, 1_000, Entropy::seeded(1)).expect("opens");
-    assert!(matches!(listeners.load(key(1), NOW), Err(StoreError::Damaged { .. })));
+    let listeners = over(&database);
+    assert!(matches!(runtime().block_on(listeners.load(key(1), NOW)), Err(StoreError::Damaged { .. })));
 }
 
 // INV-21. `UPDATE_GOLDEN=1` rewrites it.
@@ -220,9 +229,9 @@ fn the_row_is_kept_as_the_golden_file_has_it() {
     let heard = StrictExposure { exposure: Exposure { state: ExposureState::Heard, ..heard.exposure }, ..heard };
     let row = StrictRow { version: Some(StrictVersion(0x0123_4567_89AB_CDEF)), exposures: vec![ad(1), heard] };
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, encode(&row)).expect("the golden file is writable");
+        std::fs::write(&path, encode_strict(&row)).expect("the golden file is writable");
     }
     let kept = std::fs::read(&path).expect("the golden file is there");
-    assert_eq!(decode(&kept), Some(row.clone()));
-    assert_eq!(encode(&row), kept);
+    assert_eq!(decode_strict(&kept), Some(row.clone()));
+    assert_eq!(encode_strict(&row), kept);
 }

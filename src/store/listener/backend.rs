@@ -1,0 +1,231 @@
+//! What is asked of a listeners' store, and the two that there are.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use fjall::Database;
+
+use super::super::StoreError;
+use super::super::cql::CqlSession;
+use super::cql::CqlListeners;
+use super::embedded::EmbeddedListeners;
+use super::format;
+use crate::caps::strict::{Outcome, Reservation};
+use crate::model::{Exposure, ListenerKey, ListenerState, Pseudonym, StrictRow, WallMs};
+
+/// Changes that may wait for a writer: some seconds of a busy server's breaks. Beyond it changes are dropped.
+pub(super) const QUEUE: usize = 16_384;
+/// Reservations that may wait: some group commits of a slow disk. At most 60 kB each, and a kilobyte as a rule.
+pub(super) const RESERVATIONS: usize = 1_024;
+
+/// Why a reservation has no verdict. Whether it was or will be written is not known, except where it says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// Too many wait already; it was not written.
+    #[error("{RESERVATIONS} conditional writes wait already")]
+    Busy,
+    /// The store failed, or did not answer in time.
+    #[error("the store failed during a conditional write")]
+    Failed,
+}
+
+/// Where listeners' rows are. Several servers may work on one store, if it says so by [`Self::max_age_ms`].
+pub trait ListenerStore: Send + Sync {
+    /// The rows of a listener that windows can see at that time.
+    fn load(&self, key: ListenerKey, now: WallMs) -> impl Future<Output = Result<StoredListener, StoreError>> + Send;
+
+    /// Gives a listener of whom there is no head a pseudonym. Theirs from now on: this one, or the one that another server was first to give.
+    fn establish(
+        &self,
+        key: ListenerKey,
+        pseudonym: Pseudonym,
+    ) -> impl Future<Output = Result<Pseudonym, StoreError>> + Send;
+
+    /// Hands a change over to be written; drops and counts it when the writer is behind. Never waits.
+    fn offer(&self, change: ListenerChange);
+
+    /// The listener's strict row as the last accepted reservation left it; a row without version where there is none.
+    fn read_strict(&self, key: ListenerKey) -> impl Future<Output = Result<StrictRow, StoreError>> + Send;
+
+    /// Writes the listener's strict row if it has the version that the reservation expects. When this says accepted, it is durable (INV-31).
+    fn reserve(
+        &self,
+        key: ListenerKey,
+        reservation: Reservation,
+    ) -> impl Future<Output = Result<Outcome, ReserveError>> + Send;
+
+    /// Deletes all rows of a listener, also of changes handed over before; durable when this returns.
+    fn forget(&self, key: ListenerKey, now: WallMs) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Waits until all changes handed over before are durable.
+    fn flush(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Drops what no window can see any more, where that does not happen by itself; how many weeks.
+    fn drop_too_old(&self, now: WallMs) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Changes that were not written: the writer was behind, or could not.
+    fn dropped(&self) -> u64;
+
+    /// How old a copy in memory may be before it is read again, in milliseconds; none where nobody else writes.
+    fn max_age_ms(&self) -> Option<i64>;
+
+    /// How long reading again is waited for, in milliseconds, before the copy is used as it is.
+    fn read_wait_ms(&self) -> u64;
+}
+
+/// What is stored of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredListener {
+    /// All but the strict row; none when nobody is stored by that key.
+    pub state: Option<ListenerState>,
+    /// The strict row: by itself, so that a listener whose other rows were lost keeps it.
+    pub strict: StrictRow,
+}
+
+/// What changed of one listener.
+#[derive(Debug)]
+pub struct ListenerChange {
+    pub(super) key: ListenerKey,
+    pub(super) pseudonym: Pseudonym,
+    /// The head row as it is now, if it changed.
+    pub(super) head: Option<Vec<u8>>,
+    /// Exposures that are new or changed.
+    pub(super) put: Vec<Exposure>,
+    /// Exposures that are gone.
+    pub(super) gone: Vec<Exposure>,
+    /// Exposures of a listener who was forgotten elsewhere: not even heard ones stay.
+    pub(super) erased: Vec<Exposure>,
+    pub(super) receipt: Receipt,
+}
+
+impl ListenerChange {
+    /// The whole head of a state, and exposures that are new or changed, and gone.
+    #[must_use]
+    pub fn new(key: ListenerKey, state: &ListenerState, put: Vec<Exposure>, gone: Vec<Exposure>) -> Self {
+        let (pseudonym, head) = (state.pseudonym, Some(format::encode_head(state)));
+        Self { key, pseudonym, head, put, gone, erased: Vec::new(), receipt: Receipt::default() }
+    }
+}
+
+/// What became of a change.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Fate(Arc<AtomicU8>);
+
+const WAITS: u8 = 0;
+const WRITTEN: u8 = 1;
+const FAILED: u8 = 2;
+
+impl Fate {
+    // Acquire, with the release of whoever settled it: what was durable then is seen by a read that starts after this.
+    pub(super) fn is_written(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WRITTEN
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == FAILED
+    }
+}
+
+/// Tells a change's fate: written when it says so, failed when it is dropped before.
+#[derive(Default, Debug)]
+pub(super) struct Receipt(Fate);
+
+impl Receipt {
+    pub(super) fn fate(&self) -> Fate {
+        self.0.clone()
+    }
+
+    pub(super) fn written(self) {
+        self.0.0.store(WRITTEN, Ordering::Release);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        // Only from "waits": what was written stays so.
+        let _ = self.0.0.compare_exchange(WAITS, FAILED, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+/// The store of listeners that was chosen. Cheap to clone: clones are one store.
+#[derive(Clone, Debug)]
+pub enum ListenerBackend {
+    /// In the embedded database of one server.
+    Embedded(EmbeddedListeners),
+    /// In CQL, shared by servers.
+    Cql(CqlListeners),
+}
+
+impl ListenerBackend {
+    /// Opens the embedded rows and starts their writers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the keyspaces can't be opened.
+    pub fn embedded(database: &Database) -> Result<Self, StoreError> {
+        EmbeddedListeners::open(database).map(Self::Embedded)
+    }
+
+    /// Prepares the statements in CQL and starts the writer, on the session's runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Cql`].
+    pub async fn cql(session: &CqlSession) -> Result<Self, StoreError> {
+        CqlListeners::open(session).await.map(Self::Cql)
+    }
+}
+
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Embedded($store) => $call,
+            Self::Cql($store) => $call,
+        }
+    };
+}
+
+impl ListenerStore for ListenerBackend {
+    async fn load(&self, key: ListenerKey, now: WallMs) -> Result<StoredListener, StoreError> {
+        either!(self, store => store.load(key, now).await)
+    }
+
+    async fn establish(&self, key: ListenerKey, pseudonym: Pseudonym) -> Result<Pseudonym, StoreError> {
+        either!(self, store => store.establish(key, pseudonym).await)
+    }
+
+    fn offer(&self, change: ListenerChange) {
+        either!(self, store => store.offer(change));
+    }
+
+    async fn read_strict(&self, key: ListenerKey) -> Result<StrictRow, StoreError> {
+        either!(self, store => store.read_strict(key).await)
+    }
+
+    async fn reserve(&self, key: ListenerKey, reservation: Reservation) -> Result<Outcome, ReserveError> {
+        either!(self, store => store.reserve(key, reservation).await)
+    }
+
+    async fn forget(&self, key: ListenerKey, now: WallMs) -> Result<(), StoreError> {
+        either!(self, store => store.forget(key, now).await)
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        either!(self, store => store.flush().await)
+    }
+
+    async fn drop_too_old(&self, now: WallMs) -> Result<usize, StoreError> {
+        either!(self, store => store.drop_too_old(now).await)
+    }
+
+    fn dropped(&self) -> u64 {
+        either!(self, store => store.dropped())
+    }
+
+    fn max_age_ms(&self) -> Option<i64> {
+        either!(self, store => store.max_age_ms())
+    }
+
+    fn read_wait_ms(&self) -> u64 {
+        either!(self, store => store.read_wait_ms())
+    }
+}
