@@ -6,6 +6,7 @@
 
 mod accounting;
 mod catalogue;
+pub mod cluster;
 mod decision;
 mod system;
 

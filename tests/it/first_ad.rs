@@ -124,6 +124,17 @@ impl<'s> Operator<'s> {
         self.server.request("DELETE", target, &headers, b"")
     }
 
+    /// Changes an entity that was seen with that `ETag`.
+    pub(crate) fn patch(&self, target: &str, etag: &str, change: &Value) -> Answer {
+        let headers = [
+            ("Authorization", self.authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("If-Match", etag),
+        ];
+        self.server.request("PATCH", target, &headers, change.to_string().as_bytes())
+    }
+
+    /// Reports an event of an ad.
     pub(crate) fn beacon(&self, ad: &Value, event: &str) -> u16 {
         self.server.request("GET", &target_of(ad, event), &[], b"").status
     }

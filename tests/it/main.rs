@@ -4,6 +4,7 @@ mod bad_input;
 mod beacons;
 mod canaries;
 mod catalogue;
+mod cluster;
 mod command_line;
 mod cql;
 mod engines;
