@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs all tests beside a real Kafka and a real Cassandra, and with a Python for a consumer, and ends with a table of what was skipped and why.
-# Arguments go to cargo test. ENGINES=none leaves them out, ENGINES="kafka python" Cassandra; the tests that need them are skipped then.
+# Runs all tests beside a real Kafka and a real Cassandra, and with a Python for a consumer, then those of the Helm chart, and ends with a table of
+# what was skipped and why. Arguments go to cargo test, which then runs alone. ENGINES=none leaves them out, ENGINES="kafka python" Cassandra and Helm;
+# the tests that need them are skipped then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/engines/lib.sh
@@ -26,6 +27,7 @@ else
     engines_await || status=1
 fi
 cargo test --no-fail-fast "$@" || status=$?
+[ $# != 0 ] || scripts/helm/test.sh "${SEGUE_TEST_HELM:-none}" || status=$?
 
 # A test that can't run here writes `SKIPPED name: reason` to the log and passes.
 if [ -s "$SEGUE_SKIP_LOG" ]; then

@@ -5,11 +5,12 @@
 #   engines_await     waits until they answer, and exports their addresses: SEGUE_TEST_KAFKA, SEGUE_TEST_CQL, ...
 #   engines_stop      ends them and removes what they wrote; for a trap on EXIT
 #
-# Jars come through Maven, by Maven's own settings, and are kept in SEGUE_ENGINES_CACHE by what they were asked for. So is a Python for the consumers that
-# tests run, which is no engine but comes the same way. ENGINES names those to start, such as "kafka python"; all of them without it.
+# Jars come through Maven, by Maven's own settings, and are kept in SEGUE_ENGINES_CACHE by what they were asked for. So are a Python for the consumers that
+# tests run and a Helm for the chart's, which are no engines but come the same way. ENGINES names those to start, such as "kafka python"; all of them
+# without it.
 
 engines_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-read -ra engines_names <<<"${ENGINES:-kafka cassandra python}"
+read -ra engines_names <<<"${ENGINES:-kafka cassandra python helm}"
 [ "${engines_names[*]}" != none ] || engines_names=()
 engines_dir=""
 engines_starting=()
@@ -23,11 +24,19 @@ engines_missing() {
     for name in "${engines_names[@]}"; do engines_lack "$name"; done | sort -u
 }
 
+# engines_environment NAME: the script that makes it, of what is no engine.
+engines_environment() {
+    case $1 in
+    python) printf '%s\n' "$engines_scripts/../../examples/python/environment.sh" ;;
+    helm) printf '%s\n' "$engines_scripts/../helm/environment.sh" ;;
+    esac
+}
+
 # engines_lack NAME: says on one line what the machine lacks for this one.
 engines_lack() {
     local lacks=""
-    if [ "$1" = python ]; then
-        "$engines_scripts/../../examples/python/environment.sh" --missing
+    if [ -n "$(engines_environment "$1")" ]; then
+        "$(engines_environment "$1")" --missing
         return
     fi
     command -v java >/dev/null && command -v keytool >/dev/null || lacks="openjdk-17-jre-headless"
@@ -35,11 +44,11 @@ engines_lack() {
     [ -z "$lacks" ] || printf 'Kafka and Cassandra for tests need Java 17 and Maven. On Debian: apt-get install -y --no-install-recommends %s\n' "$lacks"
 }
 
-# engines_fetch NAME: prints the folder with its jars (of python: the program); fetches them if they are not there.
+# engines_fetch NAME: prints the folder with its jars (of python: the program, of helm: the folder with both); fetches them if they are not there.
 engines_fetch() {
     local name=$1 cache key lib fresh
-    if [ "$name" = python ]; then
-        "$engines_scripts/../../examples/python/environment.sh"
+    if [ -n "$(engines_environment "$name")" ]; then
+        "$(engines_environment "$name")"
         return
     fi
     cache=$(engines_cache)

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# environment.sh: prints a folder with what the chart's tests run: `helm`, built from the Go module proxy by Go's own settings, and `python` with the
+# packages of requirements.txt, each by its digest. Makes it where it is not there. Kept outside the clone, in SEGUE_ENGINES_CACHE, by version.
+#
+# `environment.sh --missing` only says on a line each what the machine lacks; nothing when it lacks nothing.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cache=${SEGUE_ENGINES_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/segue-engines}
+
+# The newest that Go 1.24, which Debian 13 has, builds.
+HELM_VERSION=v3.19.5
+GO_MINOR=24
+
+# No other Go is fetched than the one that is there.
+export GOTOOLCHAIN=local
+
+missing() {
+    local have
+    have=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p') || true
+    [ "${have:-0}" -ge $GO_MINOR ] ||
+        printf '%s. On Debian 13: apt-get install -y --no-install-recommends %s\n' \
+            "The tests of the Helm chart need Go 1.$GO_MINOR or newer${have:+, this is 1.$have}" golang-go
+    python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 ||
+        printf '%s. On Debian: apt-get install -y --no-install-recommends %s\n' \
+            "The tests of the Helm chart need Python 3.11 or newer that can make environments" python3-venv
+}
+
+if [ "${1:-}" = --missing ]; then
+    missing
+    exit
+fi
+lacks=$(missing)
+[ -z "$lacks" ] || { printf '%s\n' "$lacks" >&2 && exit 1; }
+
+# made NAME COMMAND...: runs the command with a fresh folder as its last argument, which becomes NAME in the cache: complete or not there.
+made() {
+    local name=$1 fresh
+    shift
+    if [ ! -d "$cache/$name" ]; then
+        mkdir -p "$cache"
+        fresh=$(mktemp -d "$cache/.helm.XXXXXX")
+        if ! "$@" "$fresh/made" >"$fresh/log" 2>&1; then
+            tail -n 20 "$fresh/log" >&2
+            rm -rf "$fresh"
+            return 1
+        fi
+        # Whoever was first wins; the other's is the same.
+        mv -T "$fresh/made" "$cache/$name" 2>/dev/null || true
+        rm -rf "$fresh"
+    fi
+    touch "$cache/$name"
+}
+
+# Modules and compiled packages lie beside it in `made`'s fresh folder and are thrown away. Two at once, with neither debug information nor C.
+helm() {
+    mkdir -p "$1" &&
+        env GOPATH="$fresh/go" GOCACHE="$fresh/go-cache" GOBIN="$1" GOFLAGS="-p=2 -trimpath -modcacherw -buildvcs=false" CGO_ENABLED=0 \
+            go install -ldflags="-s -w" "helm.sh/helm/v3/cmd/helm@$HELM_VERSION"
+}
+
+packages() {
+    python3 -m venv "$1" &&
+        "$1/bin/python" -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r scripts/helm/requirements.txt
+}
+
+tools() {
+    mkdir -p "$1" && ln -s "$cache/$helm/helm" "$1/helm" &&
+        printf '#!/bin/sh\nexec %s "$@"\n' "$cache/$packages/bin/python" >"$1/python" && chmod +x "$1/python"
+}
+
+helm=helm-$HELM_VERSION-$(go env GOVERSION)
+made "$helm" helm
+packages=helm-python-$({ python3 -c 'import sys; print(sys.version, sys.prefix)' && cat scripts/helm/requirements.txt; } | sha256sum | cut -c 1-16)
+made "$packages" packages
+tools=helm-tools-$(printf '%s\n' "$helm" "$packages" | sha256sum | cut -c 1-16)
+made "$tools" tools
+printf '%s\n' "$cache/$tools"
