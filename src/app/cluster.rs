@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
 use crate::entropy::Entropy;
 use crate::event_log::kafka::{KafkaLog, KafkaLogConfig};
-use crate::event_log::{EmbeddedLog, EventLog, Shipping, Topic, Which, partition};
+use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Topic, Which, partition};
 use crate::http::admin::{Admin, Gauges};
 use crate::http::campaigns::CampaignApi;
 use crate::http::player::Player;
@@ -317,7 +317,7 @@ fn health(
         (
             "shipping",
             Box::new(move || {
-                let ended = watches.iter().any(|watch| watch.has_ended());
+                let ended = watches.iter().any(ShippingWatch::has_ended);
                 if ended { Err("ended".to_owned()) } else { Ok(()) }
             }),
         ),
@@ -354,7 +354,9 @@ fn follow(kafka: KafkaLog, lights: Arc<Lights>, metrics: Metrics, mut takers: Ve
     let thread = spawn("catalog-feed", move || {
         let goes_on = || !told.load(Ordering::Acquire);
         let mut take = |change: &FeedChange| {
-            takers.iter_mut().for_each(|taker| taker(change));
+            for taker in &mut takers {
+                taker(change);
+            }
             metrics.set(Metric::CatalogVersion, change.version);
             // A feed that holds nothing yet is of a network that nobody has made.
             lights.catalog.store(true, Ordering::Release);

@@ -77,7 +77,9 @@ fn billed(operator: &Operator<'_>, line_item: &str) -> (i64, i64) {
 
 #[test]
 fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
-    let Some(cluster) = Cluster::new("an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once") else { return };
+    let Some(cluster) = Cluster::new("an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once") else {
+        return;
+    };
     let campaign = cluster.start("campaign", "campaign");
     let seller = campaign.operator(&campaign);
     let line_item = seller.advertise(BUDGET_MICROS);
@@ -104,21 +106,30 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     // One that owns partitions is killed: the other takes them, and goes on.
     let [first, second] = accounting;
     first.server.kill();
-    for round in 0..2 {
-        let ad = listeners[round].hear(&format!("after-{round}"));
-        assert_eq!(listeners[round].beacon(&ad, "impression"), 204);
+    for (name, listener) in ["after-0", "after-1"].into_iter().zip(&listeners) {
+        let ad = listener.hear(name);
+        assert_eq!(listener.beacon(&ad, "impression"), 204);
         owed += ad["price_micros"].as_i64().expect("operators see the price");
     }
     wait_until("what was heard after is billed", || billed(&seller, &line_item) == (8, owed));
 
-    // Everyone ends in good order, and what the last ones acknowledged is billed.
-    let ad = listeners[0].hear("last");
+    // One that has just acknowledged is killed: it was on its disk, and is billed once it is back.
+    let ad = listeners[0].hear("killed");
     assert_eq!(listeners[0].beacon(&ad, "impression"), 204);
     owed += ad["price_micros"].as_i64().expect("operators see the price");
-    for decider in &deciders {
+    deciders[0].server.kill();
+    let again = cluster.start("decider-1", "decision,beacon");
+    wait_until("what it had acknowledged is billed", || billed(&seller, &line_item) == (9, owed));
+
+    // Everyone ends in good order, and what the last ones acknowledged is billed.
+    let listener = again.operator(&campaign);
+    let ad = listener.hear("last");
+    assert_eq!(listener.beacon(&ad, "impression"), 204);
+    owed += ad["price_micros"].as_i64().expect("operators see the price");
+    for decider in [&again, &deciders[1]] {
         assert!(decider.server.terminate().success(), "{}", decider.server.log());
     }
-    wait_until("what was heard last is billed", || billed(&seller, &line_item) == (9, owed));
+    wait_until("what was heard last is billed", || billed(&seller, &line_item) == (10, owed));
     assert!(second.server.terminate().success(), "{}", second.server.log());
     assert!(campaign.server.terminate().success(), "{}", campaign.server.log());
 }

@@ -126,11 +126,8 @@ impl<'s> Operator<'s> {
 
     /// Changes an entity that was seen with that `ETag`.
     pub(crate) fn patch(&self, target: &str, etag: &str, change: &Value) -> Answer {
-        let headers = [
-            ("Authorization", self.authorization.as_str()),
-            ("Content-Type", "application/json"),
-            ("If-Match", etag),
-        ];
+        let headers =
+            [("Authorization", self.authorization.as_str()), ("Content-Type", "application/json"), ("If-Match", etag)];
         self.server.request("PATCH", target, &headers, change.to_string().as_bytes())
     }
 

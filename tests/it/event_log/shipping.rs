@@ -46,12 +46,15 @@ impl Server {
     }
 }
 
+/// How often each payload is there.
+type Counts = BTreeMap<Vec<u8>, u32>;
+
 /// How often the log has each payload, and where the records of each partition end.
-fn arrived<L: SharedLog>(log: &L) -> (BTreeMap<Vec<u8>, u32>, Vec<(u32, u64)>) {
+fn arrived<L: SharedLog>(log: &L) -> (Counts, Vec<(u32, u64)>) {
     let partitions = log.partition_counts().of(Topic::Events);
     let from: Vec<_> = (0..partitions).map(|partition| Position { partition, offset: 0 }).collect();
     let mut reader = log.reader(Topic::Events, &from).expect("a reader");
-    let (mut counts, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    let (mut counts, mut ends) = (Counts::new(), BTreeMap::new());
     loop {
         for record in reader.read(1_000, Duration::from_millis(100)).expect("reads") {
             *counts.entry(record.payload).or_default() += 1;
