@@ -19,6 +19,7 @@ use super::decision::{Observers, observe, player};
 use super::system::{bind, spawn, until_unhealthy_or_told};
 use super::{Base, Side};
 use crate::accounting::SETTLE_MARGIN_MS;
+use crate::caps::strict::Hearing;
 use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
 use crate::entropy::Entropy;
@@ -248,7 +249,7 @@ fn decide(
     let (samples, observers) = observe(base, &side, move |report| to_accounting.report(report))?;
     let listeners =
         Arc::new(Listeners::open(listeners, base.config.decision.listener_cache_entries, base.entropy.clone()));
-    let player = player(base, &side, (&listeners, samples), keys, address)?;
+    let player = player(base, &side, (&listeners, samples), Hearing::Some, keys, address)?;
     Ok((Decider { side, listeners, link, observers, rebuilding }, player))
 }
 

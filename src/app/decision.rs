@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use super::system::spawn;
 use super::{Base, Side};
+use crate::caps::strict::Hearing;
 use crate::clock::Clock;
 use crate::config::InvalidTrafficConfig;
 use crate::http::client::Senders;
@@ -76,11 +77,12 @@ pub(super) fn observe(
     Ok((samples, Observers { stop_reporter, threads: vec![sampling, reporting] }))
 }
 
-/// The player's side.
+/// The player's side. `hearing` says whether other servers hear beacons of the same listeners.
 pub(super) fn player(
     base: &Base<'_>,
     side: &Side,
     (listeners, samples): (&Arc<Listeners>, SyncSender<Sample>),
+    hearing: Hearing,
     api_keys: LiveKeys,
     address: SocketAddr,
 ) -> anyhow::Result<Player> {
@@ -93,7 +95,7 @@ pub(super) fn player(
     let ack_timeout = Duration::from_millis(config.journal.ack_timeout_ms);
     let activity = ActivityRules::new(config.invalid_traffic.activity);
     let beacon_role = BeaconRole::new(keys.clone(), server_id, boot_id, Arc::clone(&sender_rules), activity);
-    let decision_role = DecisionRole::new(Arc::clone(&side.spending), keys, server_id, boot_id);
+    let decision_role = DecisionRole::new(Arc::clone(&side.spending), keys, server_id, boot_id).hearing(hearing);
     let surroundings = Surroundings {
         catalog: Arc::clone(&side.catalog),
         log: log.clone(),

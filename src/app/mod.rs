@@ -22,6 +22,7 @@ use self::accounting::{faults, start_accounting};
 use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
 use self::system::{bind, open_log, until_unhealthy_or_told};
+use crate::caps::strict::Hearing;
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -161,7 +162,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let rows = ListenerBackend::embedded(store.database())?;
     let listeners = Arc::new(Listeners::open(rows, in_memory, entropy.clone()));
     let (listener, address) = bind(config)?;
-    let player = player(&base, &side, (&listeners, samples), campaigns.live_keys(), address)?;
+    let player = player(&base, &side, (&listeners, samples), Hearing::Everything, campaigns.live_keys(), address)?;
     let health = health(log, &accounting, &side.leases, &lights);
     let parts = server::Parts {
         player: Some(player),
