@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cql::drop_keyspace;
 use crate::first_ad::{Operator, target_of};
 use crate::harness::{Server, engine, folder, segue, wait_until};
 
@@ -14,7 +15,15 @@ const BUDGET_MICROS: i64 = 10_000_000;
 /// Settings that all servers of a test share, with topics and tables of their own.
 struct Cluster {
     settings: Vec<String>,
+    hosts: String,
+    keyspace: String,
     dirs: TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop_keyspace(&self.hosts, &self.keyspace);
+    }
 }
 
 /// A server of it, and its folder.
@@ -38,7 +47,7 @@ impl Cluster {
             format!("cql.keyspace={name}"),
             "cql.replication=1".to_owned(),
         ];
-        let cluster = Self { settings: settings.into(), dirs: folder() };
+        let cluster = Self { settings: settings.into(), hosts, keyspace: name, dirs: folder() };
         for what in ["topics", "schema"] {
             let mut arguments = vec![what, "apply"];
             arguments.extend(cluster.settings.iter().flat_map(|setting| ["--set", setting.as_str()]));

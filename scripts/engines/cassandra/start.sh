@@ -41,7 +41,8 @@ concurrent_reads: 8
 concurrent_writes: 8
 concurrent_counter_writes: 8
 concurrent_compactors: 1
-memtable_heap_space: 64MiB
+memtable_heap_space: 128MiB
+memtable_allocation_type: unslabbed_heap_buffers
 memtable_offheap_space: 64MiB
 file_cache_size: 32MiB
 networking_cache_size: 16MiB
@@ -54,7 +55,7 @@ END
 mapfile -t jvm < <(grep -v '^#' "$here/jvm.options")
 agent=("$lib"/jamm-*.jar)
 # As root it locks its heap in memory, so the heap begins small.
-java "${jvm[@]}" "-javaagent:${agent[0]}" -Xms64m -Xmx256m "-Dcassandra.config=file://$dir/conf/cassandra.yaml" \
+java "${jvm[@]}" "-javaagent:${agent[0]}" -Xms64m -Xmx1g "-Dcassandra.config=file://$dir/conf/cassandra.yaml" \
     "-Dcassandra.storagedir=$dir" "-Dcassandra.logdir=$dir" "-Dlogback.configurationFile=$dir/conf/logback.xml" \
     -Dcassandra.ring_delay_ms=0 -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.superuser_setup_delay_ms=0 \
     -cp "$dir/conf:$lib/*" org.apache.cassandra.service.CassandraDaemon </dev/null >"$dir/system.log" 2>&1 &

@@ -69,6 +69,23 @@ impl Keyspace {
     }
 }
 
+/// One node that is kept small holds the tables of a few tests, not of all of them.
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        drop_keyspace(&self.host, &self.name);
+    }
+}
+
+/// Removes a keyspace, if it is there. What can't be removed ends with the node.
+pub(crate) fn drop_keyspace(host: &str, name: &str) {
+    let Ok(runtime) = tokio::runtime::Runtime::new() else { return };
+    runtime.block_on(async {
+        if let Ok(session) = SessionBuilder::new().known_node(host).build().await {
+            let _ = session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {name}"), ()).await;
+        }
+    });
+}
+
 fn states(output: &Output) -> Vec<String> {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let versions = report["versions"].as_array().expect("versions");

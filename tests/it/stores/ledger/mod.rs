@@ -65,12 +65,14 @@ fn runtime() -> &'static tokio::runtime::Runtime {
 impl Cql {
     /// None, and the test counted as skipped, where no Cassandra runs.
     fn new(test: &str) -> Option<Self> {
-        static SESSION: OnceLock<CqlSession> = OnceLock::new();
+        // One keyspace for all of these tests, kept for as long as the process lives: each test has a part of its own.
+        static SHARED: OnceLock<(Keyspace, CqlSession)> = OnceLock::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         engine("SEGUE_TEST_CQL", test)?;
-        let session = SESSION.get_or_init(|| {
+        let (_, session) = SHARED.get_or_init(|| {
             let keyspace = Keyspace::with_tables(test).expect("there is an engine");
-            runtime().block_on(CqlSession::open(&keyspace.connection())).expect("connects")
+            let session = runtime().block_on(CqlSession::open(&keyspace.connection())).expect("connects");
+            (keyspace, session)
         });
         Some(Self { session: session.clone(), part: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
