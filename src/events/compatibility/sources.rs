@@ -13,14 +13,16 @@ pub(crate) struct Sources(BTreeMap<String, String>);
 impl Sources {
     /// Those of `schemas/`.
     pub(crate) fn read() -> Self {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/segue/v1");
-        let entries =
-            std::fs::read_dir(folder).expect("the schemas are there").map(|entry| entry.expect("readable").path());
-        let named = entries.map(|path| {
-            let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
-            (format!("segue/v1/{name}"), std::fs::read_to_string(&path).expect("text"))
-        });
-        Self(named.collect())
+        let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+        let mut named = BTreeMap::new();
+        for package in ["segue/v1", "segue/fleet/v1"] {
+            let entries = std::fs::read_dir(schemas.join(package)).expect("the schemas are there");
+            for path in entries.map(|entry| entry.expect("readable").path()) {
+                let name = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
+                named.insert(format!("{package}/{name}"), std::fs::read_to_string(&path).expect("text"));
+            }
+        }
+        Self(named)
     }
 
     /// The same with a text replaced that stands in the file once.
