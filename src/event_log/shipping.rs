@@ -33,6 +33,9 @@ const ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_millis(5);
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// Bytes of one read of the journal: a shipment of large records comes in several.
 const READ_BYTES_MAX: usize = 4 << 20;
+/// Records of one read of the log, and how long it waits for them.
+const READ_RECORDS_MAX: usize = 1_000;
+const READ_WAIT: Duration = Duration::from_millis(100);
 /// How far back the last record of a partition is looked for at first, in offsets: what commits leave behind it has no records.
 const LOOK_BACK: u64 = 16;
 
@@ -377,34 +380,34 @@ const fn is_hopeless(error: &LogError) -> bool {
 /// Where the records end in each partition of `segue.events` that has any. Not the log's own end: behind the last record there may be what a commit
 /// leaves, which no reader ever gets past before the next record comes.
 fn ends_of_events<L: SharedLog>(log: &L) -> Result<BTreeMap<u32, u64>, LogError> {
-    let mut ends = BTreeMap::new();
-    for partition in 0..log.partition_counts().of(Topic::Events) {
-        let mut back = LOOK_BACK;
-        loop {
-            let end = log.reader(Topic::Events, &[Position { partition, offset: 0 }])?.end(partition)?;
-            let offset = end.saturating_sub(back);
-            if let Some(last) = last_from(log, Position { partition, offset })? {
-                ends.insert(partition, last + 1);
-                break;
-            }
-            if offset == 0 {
-                break;
-            }
-            back = back.saturating_mul(LOOK_BACK);
-        }
+    let partitions = 0..log.partition_counts().of(Topic::Events);
+    let begin: Vec<_> = partitions.map(|partition| Position { partition, offset: 0 }).collect();
+    let all = log.reader(Topic::Events, &begin)?;
+    let mut unknown = BTreeMap::new();
+    for Position { partition, .. } in begin {
+        unknown.insert(partition, all.end(partition)?);
+    }
+    let (mut ends, mut back) = (BTreeMap::new(), LOOK_BACK);
+    while !unknown.is_empty() {
+        let from = |(&partition, end): (&u32, &u64)| Position { partition, offset: end.saturating_sub(back) };
+        let from: Vec<_> = unknown.iter().map(from).collect();
+        ends.extend(ends_from(log, &from)?);
+        // One that was read from its beginning and has nothing has no record.
+        unknown.retain(|partition, end| !ends.contains_key(partition) && *end > back);
+        back = back.saturating_mul(LOOK_BACK);
     }
     Ok(ends)
 }
 
-/// The offset of the last record from a place on; none when there is none.
-fn last_from<L: SharedLog>(log: &L, from: Position) -> Result<Option<u64>, LogError> {
-    let mut reader = log.reader(Topic::Events, &[from])?;
-    let mut last = None;
+/// The offset after the last record of each partition from these places on; of those that have one there.
+fn ends_from<L: SharedLog>(log: &L, from: &[Position]) -> Result<BTreeMap<u32, u64>, LogError> {
+    let mut reader = log.reader(Topic::Events, from)?;
+    let mut ends = BTreeMap::new();
     loop {
-        let records = reader.read(1_000, ACKNOWLEDGEMENT_WAIT * 20)?;
-        last = records.last().map(|record| record.offset).or(last);
+        let records = reader.read(READ_RECORDS_MAX, READ_WAIT)?;
+        ends.extend(records.into_iter().map(|record| (record.partition, record.offset + 1)));
         if reader.is_at_end() {
-            return Ok(last);
+            return Ok(ends);
         }
     }
 }

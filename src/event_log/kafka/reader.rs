@@ -157,8 +157,13 @@ impl LogReader for KafkaReader {
         loop {
             match self.consumer.fetch_watermarks(&self.name, number(partition), self.answer_within) {
                 Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or(0)),
-                // A partition's leader changes, or is not known yet: asked again, the library looks for the new one.
-                Err(error) if is_passing(&error) && self.watch.refusal().is_none() && attempt < END_ATTEMPTS => {
+                // A partition's leader changes, or is not known yet: asked again, the library looks for the new one. What has waited in vain has waited enough.
+                Err(error)
+                    if is_passing(&error)
+                        && error.rdkafka_error_code() != Some(RDKafkaErrorCode::OperationTimedOut)
+                        && self.watch.refusal().is_none()
+                        && attempt < END_ATTEMPTS =>
+                {
                     attempt += 1;
                     std::thread::sleep(END_PAUSE);
                 }

@@ -163,7 +163,7 @@ struct OwnJournal {
 }
 
 impl Ground for OwnJournal {
-    fn read(&mut self, from: u64) -> Result<Read, AccountingError> {
+    fn read(&mut self, from: u64, _: Now) -> Result<Read, AccountingError> {
         // Before the read: what is appended while it runs is not counted as read.
         let end = self.log.durable_end(Topic::Events);
         match self.log.read(Topic::Events, None, from, READ_RECORDS_MAX, READ_BYTES_MAX) {

@@ -13,7 +13,7 @@ mod backlog;
 mod catalogue;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -379,7 +379,12 @@ impl<L: SharedLog> Keeper<L> {
             *shown = self.owners.iter().map(|(at, owner)| (*at, AccountingWatch(Arc::clone(&owner.status)))).collect();
         }
         drop(shown);
+        let sum = |of: fn(&Status) -> &AtomicU64| {
+            self.owners.values().map(|owner| of(&owner.status).load(Ordering::Relaxed)).sum::<u64>()
+        };
         self.metrics.set(Metric::AccountingPartitions, self.owners.len() as u64);
+        self.metrics.set(Metric::AccountingLag, sum(|status| &status.lag));
+        self.metrics.set(Metric::LeasesOpen, sum(|status| &status.open_leases));
     }
 }
 
@@ -402,7 +407,7 @@ impl<L: SharedLog> Beginning<L> {
         let server = (settings.machine.server_id, settings.machine.boot_id);
         let partition = settings.machine.partition;
         let mut machine = None;
-        let ground = OwnedPartition::claim(&log, partition, server, || {
+        let ground = OwnedPartition::claim(&log, partition, server, now.monotonic, || {
             // After the claim: the owner before changes neither log nor books any more.
             let state = ledger.load().map_err(AccountingError::Store)?;
             let begun = machine.insert(AccountingMachine::new(settings.machine.clone(), state, now));

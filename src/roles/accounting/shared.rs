@@ -21,6 +21,8 @@ use crate::roles::fleet::{FromAccounting, encode_from_accounting};
 const READ_WAIT: Duration = Duration::from_millis(20);
 /// Time between two commits that say no more than how far was read, in milliseconds.
 const POSITION_EVERY_MS: u64 = 1_000;
+/// Time between two questions where the partition ends, in milliseconds.
+const END_EVERY_MS: u64 = 5_000;
 /// Most notices in one message: some 600 kB where a message may have 1 MB.
 const NOTICES_MAX: usize = 4_000;
 /// How often a commit that was given up whole is tried again, before the partition is claimed anew.
@@ -43,6 +45,8 @@ pub(super) struct OwnedPartition<L: SharedLog> {
     records: Vec<NewRecord>,
     messages: BTreeMap<(ServerId, BootId), Vec<MessageBody>>,
     committed: Option<(u64, MonotonicMs)>,
+    /// Where the partition ended when it was last asked, and when that was.
+    end: (u64, MonotonicMs),
 }
 
 impl<L: SharedLog> OwnedPartition<L> {
@@ -51,11 +55,13 @@ impl<L: SharedLog> OwnedPartition<L> {
         log: &L,
         partition: u32,
         (server_id, accounting_id): (ServerId, BootId),
+        at: MonotonicMs,
         from: impl FnOnce() -> Result<u64, AccountingError>,
     ) -> Result<Self, AccountingError> {
         let owner = log.claim(&group_of(partition))?;
         let offset = from()?;
         let reader = log.reader(Topic::Events, &[Position { partition, offset }])?;
+        let end = (reader.end(partition)?, at);
         Ok(Self {
             owner,
             reader,
@@ -65,6 +71,7 @@ impl<L: SharedLog> OwnedPartition<L> {
             records: Vec::new(),
             messages: BTreeMap::new(),
             committed: None,
+            end,
         })
     }
 
@@ -102,11 +109,17 @@ impl<L: SharedLog> OwnedPartition<L> {
 }
 
 impl<L: SharedLog> Ground for OwnedPartition<L> {
-    fn read(&mut self, from: u64) -> Result<Read, AccountingError> {
+    fn read(&mut self, from: u64, now: Now) -> Result<Read, AccountingError> {
         let records = self.reader.read(READ_RECORDS_MAX, READ_WAIT)?;
         let next = records.last().map_or(from, |last| last.offset + 1);
-        let end = if self.reader.is_at_end() { next } else { u64::MAX };
-        Ok(Read { records, next, end })
+        if self.reader.is_at_end() {
+            return Ok(Read { records, next, end: next });
+        }
+        // A busy partition is never seen to its end: then what was its end a while ago tells how far behind this is.
+        if now.monotonic.since(self.end.1) >= END_EVERY_MS {
+            self.end = (self.reader.end(self.partition)?, now.monotonic);
+        }
+        Ok(Read { records, next, end: self.end.0 })
     }
 
     fn append(&mut self, records: Vec<NewRecord>, messages: &[Message]) -> Result<(), AccountingError> {

@@ -100,14 +100,14 @@ pub(super) struct Read {
     pub(super) records: Vec<Record>,
     /// Where reading goes on.
     pub(super) next: u64,
-    /// The end of the log when the read began; [`u64::MAX`] while it is not known and not reached.
+    /// The end of the log when the read began, or some seconds before.
     pub(super) end: u64,
 }
 
 /// The log as accounting uses it.
 pub(super) trait Ground: Send {
     /// The next records from `from` on.
-    fn read(&mut self, from: u64) -> Result<Read, AccountingError>;
+    fn read(&mut self, from: u64, now: Now) -> Result<Read, AccountingError>;
     /// Puts records into the log, and messages where they travel through it: durable now, or with the next [`Ground::flush`].
     fn append(&mut self, records: Vec<NewRecord>, messages: &[Message]) -> Result<(), AccountingError>;
     /// Makes durable what was put into the log until now, together with the note that it was read up to `cursor`.
@@ -129,6 +129,9 @@ pub(super) struct Status {
     pub(super) replayed: AtomicBool,
     pub(super) ended: AtomicBool,
     pub(super) cursor: AtomicU64,
+    /// For whoever adds up what several owners have; they order nothing.
+    pub(super) lag: AtomicU64,
+    pub(super) open_leases: AtomicU64,
     /// The register as of a moment ago.
     servers: Mutex<Vec<ServerEntry>>,
 }
@@ -263,12 +266,13 @@ impl<G: Ground> Shell<G> {
 
     /// Reads and applies the next records. Returns how many, and whether that was all.
     fn read(&mut self) -> Result<(usize, bool), AccountingError> {
-        let Read { records, next, end } = self.ground.read(self.machine.cursor())?;
+        let Read { records, next, end } = self.ground.read(self.machine.cursor(), self.clock.now())?;
         let read = records.len();
         let records = self.understood(&records)?;
         // Also when nothing was read: the machine learns that it is at the end, and that time passes.
         self.step(Input::Records(Batch { records, next, end }))?;
-        if end != u64::MAX {
+        self.status.lag.store(end.saturating_sub(next), Ordering::Relaxed);
+        if self.ground.own_end().is_some() {
             self.metrics.set(Metric::AccountingLag, end.saturating_sub(next));
         }
         Ok((read, next >= end))
@@ -363,7 +367,11 @@ impl<G: Ground> Shell<G> {
         let now = self.clock.now().monotonic;
         if now.since(self.counted_at) >= GAUGE_MS {
             self.counted_at = now;
-            self.metrics.set(Metric::LeasesOpen, self.machine.open_leases() as u64);
+            let open = self.machine.open_leases() as u64;
+            self.status.open_leases.store(open, Ordering::Relaxed);
+            if self.ground.own_end().is_some() {
+                self.metrics.set(Metric::LeasesOpen, open);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! *kept* checkpoint of the shipper has passed that end (INV-39): what lies behind the checkpoint may be sent again after a crash, much later.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +26,8 @@ const READ_MAX: usize = 1_000;
 const ECHOES_MAX: usize = 64;
 /// A process of accounting that was not heard of for so long is gone, in milliseconds.
 const ECHO_KEPT_MS: u64 = 60_000;
+/// Words that may wait for the log: some seconds of them. Beyond it nothing is said, for what is said later says it all.
+const WORDS_WAITING_MAX: usize = 64;
 /// Pause before what can't be read now is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -53,6 +55,8 @@ struct Shared {
     clock: Clock,
     stop: AtomicBool,
     is_draining: AtomicBool,
+    /// Words handed over and not told of yet.
+    waiting: AtomicUsize,
     /// When accounting was last heard, by the monotonic clock; 0 before.
     heard_at: AtomicU64,
     echoes: Mutex<BTreeMap<BootId, (MonotonicMs, MonotonicMs)>>,
@@ -90,6 +94,7 @@ impl FleetLink {
             clock,
             stop: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             heard_at: AtomicU64::new(0),
             echoes: Mutex::default(),
         });
@@ -168,10 +173,17 @@ impl Drop for FleetLink {
 }
 
 impl Shared {
-    fn say<L: SharedLog>(&self, log: &L, word: Word) {
+    fn say<L: SharedLog>(self: &Arc<Self>, log: &L, word: Word) {
+        if self.waiting.load(Ordering::Relaxed) >= WORDS_WAITING_MAX {
+            return;
+        }
+        let shared = Arc::clone(self);
+        // A count that bounds, and orders nothing.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         log.hand_over(
             self.record(word),
-            Box::new(|told| {
+            Box::new(move |told| {
+                shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 if let Err(error) = told {
                     tracing::debug!(%error, "a word to accounting was lost; it is said again");
                 }
