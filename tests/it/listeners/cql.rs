@@ -221,9 +221,11 @@ fn who_can_not_be_read_in_time_is_an_error_and_who_is_known_is_used_as_they_were
     let test = "who_can_not_be_read_in_time_is_an_error_and_who_is_known_is_used_as_they_were";
     let Some(cql) = Cql::new(test) else { return };
     let hasty = over(cql.open_by(&CqlConnection { read_timeout_ms: 0, ..cql.0.connection() }));
-    let error = cql.1.block_on(hasty.load(key(1), NOW)).expect_err("late").to_string();
+    // A quick answer may be there before it is even looked for; not each time.
+    let late = |n: u8| cql.1.block_on(hasty.load(key(n), NOW)).err().map(|error| (key(n), error.to_string()));
+    let (late, error) = (1..=u8::MAX).find_map(late).expect("one is late");
     assert!(error.contains("within 0 ms") && error.lines().count() == 1, "{error}");
-    assert!(hasty.cached(key(1), NOW).is_none());
+    assert!(hasty.cached(late, NOW).is_none());
 
     let listeners = over(cql.open());
     change(&cql, &listeners, key(1), NOW, |state| state.exposures.push(exposure(1, NOW)));
