@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod demo;
+pub mod ending;
 pub mod entropy;
 pub mod event_log;
 pub mod events;

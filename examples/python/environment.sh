@@ -6,7 +6,7 @@
 # `environment.sh --missing` only says on one line what the machine lacks; nothing when it lacks nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=${SEGUE_ENGINES_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/segue-engines}
+. scripts/engines/kept.sh
 
 missing() {
     # Debian's python3 comes without what makes an environment.
@@ -21,30 +21,6 @@ fi
 lacks=$(missing)
 [ -z "$lacks" ] || { printf '%s\n' "$lacks" >&2 && exit 1; }
 
-# made NAME COMMAND...: runs the command with a fresh folder as its last argument, which becomes NAME in the cache: complete or not there.
-made() {
-    local name=$1 fresh
-    shift
-    if [ ! -d "$cache/$name" ]; then
-        mkdir -p "$cache"
-        fresh=$(mktemp -d "$cache/.python.XXXXXX")
-        if ! "$@" "$fresh/made" >"$fresh/log" 2>&1; then
-            tail -n 20 "$fresh/log" >&2
-            rm -rf "$fresh"
-            return 1
-        fi
-        # Whoever was first wins; the other's is the same.
-        mv -T "$fresh/made" "$cache/$name" 2>/dev/null || true
-        rm -rf "$fresh"
-    fi
-    touch "$cache/$name"
-}
-
-packages() {
-    python3 -m venv "$1" &&
-        "$1/bin/python" -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r examples/python/requirements.txt
-}
-
 classes() {
     mkdir -p "$1" &&
         "$cache/$packages/bin/python" -m grpc_tools.protoc --proto_path=schemas --python_out="$1" schemas/segue/v1/*.proto &&
@@ -52,8 +28,9 @@ classes() {
         chmod +x "$1/python"
 }
 
-packages=python-$({ python3 -c 'import sys; print(sys.version, sys.prefix)' && cat examples/python/requirements.txt; } | sha256sum | cut -c 1-16)
-made "$packages" packages
+requirements=examples/python/requirements.txt
+packages=python-$(python_key "$requirements")
+made "$packages" python_with "$requirements"
 classes=python-classes-$({ echo "$packages" && cat schemas/segue/v1/*.proto; } | sha256sum | cut -c 1-16)
 made "$classes" classes
 printf '%s\n' "$cache/$classes/python"

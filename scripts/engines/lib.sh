@@ -10,14 +10,11 @@
 # without it.
 
 engines_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$engines_scripts/kept.sh"
 read -ra engines_names <<<"${ENGINES:-kafka cassandra python helm}"
 [ "${engines_names[*]}" != none ] || engines_names=()
 engines_dir=""
 engines_starting=()
-
-engines_cache() {
-    printf '%s\n' "${SEGUE_ENGINES_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/segue-engines}"
-}
 
 engines_missing() {
     local name
@@ -46,34 +43,21 @@ engines_lack() {
 
 # engines_fetch NAME: prints the folder with its jars (of python: the program, of helm: the folder with both); fetches them if they are not there.
 engines_fetch() {
-    local name=$1 cache key lib fresh
+    local name=$1 lib
     if [ -n "$(engines_environment "$name")" ]; then
         "$(engines_environment "$name")"
         return
     fi
-    cache=$(engines_cache)
-    key=$(sha256sum "$engines_scripts/$name/pom.xml" | cut -c 1-16)
-    lib=$cache/$name-$key
-    if [ ! -d "$lib" ]; then
-        mkdir -p "$cache"
-        fresh=$(mktemp -d "$cache/.$name.XXXXXX")
-        # The local repository is thrown away: the jars are what is kept. A folder is either complete or not there.
-        if ! mvn -q -B -C -Dmaven.repo.local="$fresh/repository" -f "$engines_scripts/$name/pom.xml" \
-            org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-            -DoutputDirectory="$fresh/lib" -DincludeScope=runtime </dev/null >"$fresh/log" 2>&1; then
-            printf 'fetching %s failed:\n' "$name" >&2
-            tail -n 20 "$fresh/log" >&2
-            rm -rf "$fresh"
-            return 1
-        fi
-        # Whoever was first wins; the other's is the same.
-        mv -T "$fresh/lib" "$lib" 2>/dev/null || true
-        rm -rf "$fresh"
-        # What no run has asked for in two months, or left behind when it was killed, goes.
-        find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +60 -exec rm -rf {} +
-    fi
-    touch "$lib"
-    printf '%s\n' "$lib"
+    lib=$name-$(sha256sum "$engines_scripts/$name/pom.xml" | cut -c 1-16)
+    made "$lib" engines_jars "$name" || { printf 'fetching %s failed\n' "$name" >&2 && return 1; }
+    printf '%s\n' "$cache/$lib"
+}
+
+# engines_jars NAME FOLDER: fetches its jars. The local repository is thrown away: the jars are what is kept.
+engines_jars() {
+    mvn -q -B -C -Dmaven.repo.local="$fresh/repository" -f "$engines_scripts/$1/pom.xml" \
+        org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+        -DoutputDirectory="$2" -DincludeScope=runtime </dev/null
 }
 
 # engines_port: prints a loopback port on which nobody listens, below those that the system gives to clients.

@@ -5,7 +5,7 @@
 # `environment.sh --missing` only says on a line each what the machine lacks; nothing when it lacks nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cache=${SEGUE_ENGINES_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/segue-engines}
+. scripts/engines/kept.sh
 
 # The newest that Go 1.24, which Debian 13 has, builds.
 HELM_VERSION=v3.19.5
@@ -32,35 +32,11 @@ fi
 lacks=$(missing)
 [ -z "$lacks" ] || { printf '%s\n' "$lacks" >&2 && exit 1; }
 
-# made NAME COMMAND...: runs the command with a fresh folder as its last argument, which becomes NAME in the cache: complete or not there.
-made() {
-    local name=$1 fresh
-    shift
-    if [ ! -d "$cache/$name" ]; then
-        mkdir -p "$cache"
-        fresh=$(mktemp -d "$cache/.helm.XXXXXX")
-        if ! "$@" "$fresh/made" >"$fresh/log" 2>&1; then
-            tail -n 20 "$fresh/log" >&2
-            rm -rf "$fresh"
-            return 1
-        fi
-        # Whoever was first wins; the other's is the same.
-        mv -T "$fresh/made" "$cache/$name" 2>/dev/null || true
-        rm -rf "$fresh"
-    fi
-    touch "$cache/$name"
-}
-
 # Modules and compiled packages lie beside it in `made`'s fresh folder and are thrown away. Two at once, with neither debug information nor C.
 helm() {
     mkdir -p "$1" &&
         env GOPATH="$fresh/go" GOCACHE="$fresh/go-cache" GOBIN="$1" GOFLAGS="-p=2 -trimpath -modcacherw -buildvcs=false" CGO_ENABLED=0 \
             go install -ldflags="-s -w" "helm.sh/helm/v3/cmd/helm@$HELM_VERSION"
-}
-
-packages() {
-    python3 -m venv "$1" &&
-        "$1/bin/python" -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary :all: -r scripts/helm/requirements.txt
 }
 
 tools() {
@@ -70,8 +46,9 @@ tools() {
 
 helm=helm-$HELM_VERSION-$(go env GOVERSION)
 made "$helm" helm
-packages=helm-python-$({ python3 -c 'import sys; print(sys.version, sys.prefix)' && cat scripts/helm/requirements.txt; } | sha256sum | cut -c 1-16)
-made "$packages" packages
+requirements=scripts/helm/requirements.txt
+packages=helm-python-$(python_key "$requirements")
+made "$packages" python_with "$requirements"
 tools=helm-tools-$(printf '%s\n' "$helm" "$packages" | sha256sum | cut -c 1-16)
 made "$tools" tools
 printf '%s\n' "$cache/$tools"

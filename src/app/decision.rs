@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::system::spawn;
+use super::system::{joined, spawn};
 use super::{Base, Side};
 use crate::caps::strict::Hearing;
 use crate::clock::Clock;
@@ -44,8 +44,16 @@ pub(super) const REPORT_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The threads that see what was drawn and what could have been.
 pub(super) struct Observers {
     /// Closing it ends the reporter.
-    pub(super) stop_reporter: SyncSender<()>,
-    pub(super) threads: Vec<JoinHandle<()>>,
+    stop_reporter: SyncSender<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Observers {
+    /// Ends them.
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        drop(self.stop_reporter);
+        self.threads.into_iter().map(joined).fold(Ok(()), anyhow::Result::and)
+    }
 }
 
 /// Supply: a sample of breaks is evaluated again on a thread of its own, and `tell` takes reports of it to accounting, with what was drawn.

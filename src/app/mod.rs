@@ -8,6 +8,7 @@ mod accounting;
 mod catalogue;
 pub mod cluster;
 mod decision;
+mod looks;
 mod system;
 
 use std::net::SocketAddr;
@@ -21,7 +22,8 @@ use anyhow::Context as _;
 use self::accounting::{faults, start_accounting};
 use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
-use self::system::{bind, open_log, until_unhealthy_or_told};
+use self::looks::{gets_leases, goes_on};
+use self::system::{bind, joined, journal_is_whole, open_log, until_unhealthy_or_told};
 use crate::caps::strict::Hearing;
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
@@ -217,14 +219,13 @@ fn control(
 
 /// Accounting must run and have read the log, and give this server leases.
 fn health(log: &EventLog, accounting: &AccountingHandle, leases: &Arc<LeaseKeeper>, lights: &Arc<Lights>) -> Health {
-    let (running, replayed, keeper) = (accounting.watch(), accounting.watch(), Arc::clone(leases));
-    let healthy: Look = Box::new(move || if running.has_ended() { Err("ended".to_owned()) } else { Ok(()) });
-    let ready: Look = Box::new(move || {
+    let (running, replayed) = (accounting.watch(), accounting.watch());
+    let has_read: Look = Box::new(move || {
         let is_reading = !replayed.is_replayed() && !replayed.has_ended();
         if is_reading { Err("reading the log".to_owned()) } else { Ok(()) }
     });
-    let given: Look = Box::new(move || keeper.refused().map_or(Ok(()), |refusal| Err(refusal.to_string())));
-    let (healthy, ready) = (vec![("accounting", healthy)], vec![("accounting", ready), ("leases", given)]);
+    let healthy = vec![("accounting", goes_on(move || running.has_ended()))];
+    let ready = vec![("accounting", has_read), ("leases", gets_leases(leases))];
     Health::new(log.clone(), Arc::clone(lights), healthy, ready)
 }
 
@@ -266,27 +267,14 @@ impl Parts {
 
     /// Ends the parts, in the order in which they depend on each other.
     fn end(self) -> anyhow::Result<()> {
-        drop(self.observers.stop_reporter);
-        let mut result = Ok(());
-        for thread in self.observers.threads {
-            let name = thread.thread().name().unwrap_or("a thread").to_owned();
-            if thread.join().is_err() {
-                result = result.and(Err(anyhow::anyhow!("{name} ended in a panic")));
-            }
-        }
+        let observed = self.observers.end();
         // On a thread that may wait.
         let flush = self.listeners.flush();
         let flushed = tokio::runtime::Handle::current().block_on(flush).context("flushing the listeners");
         let closed = self.accounting.stop().context("ending accounting");
         self.log.close();
         self.campaign_writer.join();
-        if self.rebuilding.join().is_err() {
-            result = result.and(Err(anyhow::anyhow!("the catalogue's rebuild ended in a panic")));
-        }
-        let failure = match self.log.health().money.failure {
-            Some(failure) => Err(anyhow::Error::new(failure).context("the money journal")),
-            None => Ok(()),
-        };
-        result.and(flushed).and(closed).and(failure)
+        let rebuilt = joined(self.rebuilding);
+        observed.and(rebuilt).and(flushed).and(closed).and(journal_is_whole(&self.log))
     }
 }

@@ -82,3 +82,15 @@ pub(super) async fn until_unhealthy_or_told(health: &Health) -> String {
         }
     }
 }
+
+/// Waits for a thread's end.
+pub(super) fn joined(thread: JoinHandle<()>) -> anyhow::Result<()> {
+    let name = thread.thread().name().unwrap_or("a thread").to_owned();
+    thread.join().map_err(|_| anyhow::anyhow!("{name} ended in a panic"))
+}
+
+/// What made the money journal stop for good, if something did.
+pub(super) fn journal_is_whole(log: &EventLog) -> anyhow::Result<()> {
+    let failure = log.health().money.failure;
+    failure.map_or(Ok(()), |failure| Err(anyhow::Error::new(failure).context("the money journal")))
+}

@@ -15,6 +15,7 @@ use super::embedded::EmbeddedLog;
 use super::shared::{LogError, LogReader, Position, SharedLog};
 use super::shipper::{CheckpointError, CheckpointFile, Shipment, Shipper, ShipperInput, ShipperSettings};
 use super::{NewRecord, ReadError, Topic, kafka};
+use crate::ending::Ending;
 use crate::journal::{self, SharedDisk};
 use crate::model::Now;
 
@@ -95,7 +96,7 @@ struct Shared {
     kept: AtomicU64,
     /// Records that the log could never take.
     refused: AtomicU64,
-    ended: AtomicBool,
+    ended: Ending,
     stop: AtomicBool,
     /// By partition of `segue.events`: the offset after the last record of this server's that the log acknowledged, in whatever run.
     ends: Mutex<BTreeMap<u32, u64>>,
@@ -117,7 +118,7 @@ impl ShippingWatch {
     /// Whether shipping stopped by itself: the process should say so and end.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Acquire)
+        self.0.ended.has_ended()
     }
 
     /// Where this server's records end in each partition of `segue.events`; a partition without an entry has none. Ask after [`ShippingWatch::kept`]:
@@ -156,7 +157,7 @@ impl Shipping {
         let watch = ShippingWatch(Arc::new(Shared {
             kept: AtomicU64::new(file.checkpoint()),
             refused: AtomicU64::new(0),
-            ended: AtomicBool::new(false),
+            ended: Ending::default(),
             stop: AtomicBool::new(false),
             ends: Mutex::new(ends),
         }));
@@ -167,7 +168,7 @@ impl Shipping {
         let thread = std::thread::Builder::new()
             .name(format!("ship-{}", which.name()))
             .spawn(move || {
-                let _ended = EndedWhenDropped(Arc::clone(&thread.shared));
+                let _running = thread.shared.ended.guard();
                 thread.run()
             })
             .map_err(ShippingError::Thread)?;
@@ -215,15 +216,6 @@ impl Drop for Shipping {
         if let Err(error) = self.join() {
             tracing::error!(error = &error as &dyn std::error::Error, "shipping stopped");
         }
-    }
-}
-
-/// Says that the thread has ended, also when it ends in a panic.
-struct EndedWhenDropped(Arc<Shared>);
-
-impl Drop for EndedWhenDropped {
-    fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
     }
 }
 

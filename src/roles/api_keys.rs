@@ -64,14 +64,25 @@ impl LiveKeys {
     }
 }
 
+/// The name by which servers agree on what keys are digested with.
+const API_KEY_SECRET: &str = "api_key_secret";
+
 /// What keys are digested with: of a server alone its own secret, of servers that share the catalogue that of the first.
 ///
 /// # Errors
 /// [`StoreError`] when it can't be read.
 pub fn shared_secret(store: &impl CatalogStore, own: Secret) -> Result<Secret, StoreError> {
-    let agreed = store.agree("api_key_secret", &own.0)?;
+    agreed_secret(store, API_KEY_SECRET, own)
+}
+
+/// The secret of that name: of a server alone its own, of servers that share the catalogue that of the first.
+///
+/// # Errors
+/// [`StoreError`] when it can't be read.
+pub fn agreed_secret(store: &impl CatalogStore, name: &'static str, own: Secret) -> Result<Secret, StoreError> {
+    let agreed = store.agree(name, &own.0)?;
     let reason = "a secret has 32 bytes";
-    agreed.try_into().map(Secret).map_err(|_| crate::store::damaged("catalogue_agreed", b"api_key_secret", reason))
+    agreed.try_into().map(Secret).map_err(|_| crate::store::damaged("catalogue_agreed", name.as_bytes(), reason))
 }
 
 /// The thread that looks whether keys have changed. It ends when this is dropped.

@@ -47,6 +47,25 @@ pub(crate) fn engine(variable: &str, test: &str) -> Option<String> {
     found
 }
 
+/// A behaviour suite: each case once embedded and once over an engine that runs beside the tests. `$embedded` makes the one; `$engine`, given the test's
+/// name, the other, or nothing where no engine runs.
+macro_rules! suite {
+    (embedded: $embedded:expr, $name:ident: $engine:expr; $($case:ident),+ $(,)?) => {
+        mod embedded {
+            use super::*;
+            $(#[test] fn $case() { super::$case(&$embedded); })+
+        }
+        mod $name {
+            use super::*;
+            $(#[test] fn $case() {
+                let Some(engine) = $engine(concat!(stringify!($case), "_on_", stringify!($name))) else { return };
+                super::$case(&engine);
+            })+
+        }
+    };
+}
+pub(crate) use suite;
+
 /// Waits until a condition holds; panics with `what` when it never does.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let looks = PATIENCE.as_millis() / LOOK_EVERY.as_millis();

@@ -39,7 +39,7 @@ const OUTER: &[&str] = &[
     "telemetry",
     "entropy",
     "clock",
-    "entropy",
+    "ending",
 ];
 
 /// Modules that each face one side of the world, and may know each other only as [`ADAPTER_EDGES`] says.

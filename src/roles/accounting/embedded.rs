@@ -25,15 +25,6 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// How long to wait for records when there are none; also how long a catalogue change may wait.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 
-/// Says that the thread has ended, also when it ends in a panic.
-struct EndedWhenDropped(Arc<Status>);
-
-impl Drop for EndedWhenDropped {
-    fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
-    }
-}
-
 /// Accounting, running. Dropping it stops it in good order.
 #[derive(Debug)]
 pub struct AccountingHandle {
@@ -149,7 +140,7 @@ pub fn spawn(
     let thread = std::thread::Builder::new()
         .name("accounting".to_owned())
         .spawn(move || {
-            let _ended = EndedWhenDropped(Arc::clone(&shell.status));
+            let _running = shell.status.ended.guard();
             shell.run()
         })
         .map_err(AccountingError::Thread)?;

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod catalogue;
+mod owner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,17 +22,17 @@ use std::time::Duration;
 
 use self::backlog::Backlog;
 use self::catalogue::Catalogue;
-use super::sealed::Announcer;
-use super::shared::OwnedPartition;
-use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, Shell, ShellSettings, Status};
-use super::{AccountingMachine, ServerReport, ServerSays};
+use self::owner::{Beginning, Owner, namer};
+use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, ShellSettings, Status};
+use super::{LineReport, ServerReport, ServerSays};
 use crate::accounting::ServerEntry;
 use crate::catalog::Entity;
 use crate::clock::Clock;
-use crate::event_log::{LogError, LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
+use crate::ending::Ending;
+use crate::event_log::{LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
 use crate::model::{BootId, MonotonicMs, ServerId};
 use crate::roles::fleet::{FleetBoard, FromAccounting, FromServer, Word, decode_from_server, encode_from_accounting};
-use crate::store::{LedgerStore, OwnsLedger as _, StoreError};
+use crate::store::{LedgerStore, StoreError};
 use crate::telemetry::{Metric, Metrics};
 
 /// The name under which owners share out the partitions.
@@ -59,7 +60,7 @@ pub struct PartitionsWatch(Arc<Overview>);
 #[derive(Default, Debug)]
 struct Overview {
     stop: AtomicBool,
-    ended: AtomicBool,
+    ended: Ending,
     owned: Mutex<BTreeMap<u32, AccountingWatch>>,
 }
 
@@ -67,7 +68,7 @@ impl PartitionsWatch {
     /// Whether the keeper has ended, be it for an error or a bug.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Acquire)
+        self.0.ended.has_ended()
     }
 
     /// The partitions that this process owns, and of how many the log was read to its end.
@@ -143,7 +144,6 @@ pub fn spawn_partitions<L: SharedLog>(
     clock: Clock,
     metrics: Metrics,
 ) -> Result<PartitionsHandle, AccountingError> {
-    let membership = log.join(GROUP, Topic::Events)?;
     let every = (0..log.partition_counts().of(Topic::Servers)).map(|partition| Position { partition, offset: 0 });
     let words = log.reader(Topic::Servers, &every.collect::<Vec<_>>())?;
     let watch = PartitionsWatch(Arc::default());
@@ -151,7 +151,6 @@ pub fn spawn_partitions<L: SharedLog>(
     let catalogue = Catalogue::new(*log.partition_counts());
     let keeper = Keeper {
         log,
-        membership,
         words,
         ledgers,
         settings,
@@ -168,34 +167,15 @@ pub fn spawn_partitions<L: SharedLog>(
     let thread = std::thread::Builder::new()
         .name("accounting".to_owned())
         .spawn(move || {
-            let _ended = EndedWhenDropped(Arc::clone(&keeper.overview));
+            let _running = keeper.overview.ended.guard();
             keeper.run()
         })
         .map_err(AccountingError::Thread)?;
     Ok(PartitionsHandle { changes, watch, thread: Some(thread) })
 }
 
-/// Says that the thread has ended, also when it ends in a panic.
-struct EndedWhenDropped(Arc<Overview>);
-
-impl Drop for EndedWhenDropped {
-    fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
-    }
-}
-
-/// An owner at work, or the pause before it is begun anew.
-struct Owner {
-    backlog: Backlog,
-    status: Arc<Status>,
-    thread: Option<JoinHandle<Result<(), AccountingError>>>,
-    /// When it failed.
-    failed_at: Option<MonotonicMs>,
-}
-
 struct Keeper<L: SharedLog> {
     log: L,
-    membership: L::Membership,
     words: L::Reader,
     ledgers: OpenLedger,
     settings: ShellSettings,
@@ -213,8 +193,10 @@ struct Keeper<L: SharedLog> {
 
 impl<L: SharedLog> Keeper<L> {
     fn run(mut self) -> Result<(), AccountingError> {
-        while !self.overview.stop.load(Ordering::Acquire) {
-            match self.membership.partitions(Duration::ZERO) {
+        self.catch_up()?;
+        let mut membership = self.log.join(GROUP, Topic::Events)?;
+        while self.goes_on() {
+            match membership.partitions(Duration::ZERO) {
                 Ok(mine) => self.reconcile(&mine)?,
                 // The owners go on with what they have: a claim, not the group, says whose a partition is.
                 Err(error) => tracing::warn!(%error, "accounting can't share out partitions for now"),
@@ -229,10 +211,28 @@ impl<L: SharedLog> Keeper<L> {
         }
         let owners = std::mem::take(&mut self.owners);
         for owner in owners.values() {
-            owner.status.stop.store(true, Ordering::Release);
+            owner.stop();
         }
         for (partition, owner) in owners {
-            ended(partition, owner);
+            owner.join(partition);
+        }
+        Ok(())
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.overview.stop.load(Ordering::Acquire)
+    }
+
+    /// Reads what servers have said until now, before it owns anything. An owner must hear of each server's newest run alone: word by word, of one that restarted
+    /// again and again, it could take an old run for a new one.
+    fn catch_up(&mut self) -> Result<(), AccountingError> {
+        let mut ends = BTreeMap::new();
+        for Position { partition, .. } in self.words.positions() {
+            ends.insert(partition, self.words.end(partition)?);
+        }
+        let is_behind = |at: &Position| ends.get(&at.partition).is_some_and(|end| at.offset < *end);
+        while self.goes_on() && !self.words.is_at_end() && self.words.positions().iter().any(is_behind) {
+            self.take_words();
         }
         Ok(())
     }
@@ -243,13 +243,13 @@ impl<L: SharedLog> Keeper<L> {
         let others: Vec<u32> = self.owners.keys().copied().filter(|partition| !mine.contains(partition)).collect();
         for partition in others {
             if let Some(owner) = self.owners.remove(&partition) {
-                owner.status.stop.store(true, Ordering::Release);
+                owner.stop();
                 // What it could not commit the next owner does again.
-                ended(partition, owner);
+                owner.join(partition);
             }
         }
         for owner in self.owners.values_mut().filter(|owner| owner.failed_at.is_none()) {
-            if owner.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            if owner.has_ended() {
                 owner.failed_at = Some(now);
             }
         }
@@ -259,7 +259,7 @@ impl<L: SharedLog> Keeper<L> {
             if is_due {
                 if let Some(owner) = self.owners.remove(&partition) {
                     self.metrics.add(Metric::AccountingRestarts, 1);
-                    ended(partition, owner);
+                    owner.join(partition);
                 }
                 let owner = self.begin(partition)?;
                 self.owners.insert(partition, owner);
@@ -283,16 +283,12 @@ impl<L: SharedLog> Keeper<L> {
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
             inbox,
-            status: Arc::clone(&status),
+            status,
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("accounting-{partition}"))
-            .spawn(move || beginning.run())
-            .map_err(AccountingError::Thread)?;
-        let mut backlog = Backlog::new(feed);
-        backlog.change(self.catalogue.of(partition));
-        backlog.words(self.board.words(partition));
-        Ok(Owner { backlog, status, thread: Some(thread), failed_at: None })
+        let mut owner = beginning.spawn(Backlog::new(feed))?;
+        owner.backlog.change(self.catalogue.of(partition));
+        owner.backlog.words(self.board.words(partition));
+        Ok(owner)
     }
 
     fn take_changes(&mut self) {
@@ -337,9 +333,16 @@ impl<L: SharedLog> Keeper<L> {
         };
         // How long a report was on its way is known once the server has heard of this process; before that its clocks say nothing.
         let Some(transit_ms) = said.transit_ms(self.settings.machine.boot_id, came) else { return };
+        let mut by_partition: BTreeMap<u32, Vec<LineReport>> = BTreeMap::new();
+        for line in lines {
+            if let Some(partition) = self.catalogue.partition(line.line_item_id) {
+                by_partition.entry(partition).or_default().push(*line);
+            }
+        }
         for (partition, owner) in &mut self.owners {
-            let its = lines.iter().filter(|line| self.catalogue.partition(line.line_item_id) == Some(*partition));
-            let report = ServerReport { server_id, boot_id, at: said.at, transit_ms, lines: its.copied().collect() };
+            // Nothing of it is here: all the same the server is there, and says what its clocks read.
+            let lines = by_partition.remove(partition).unwrap_or_default();
+            let report = ServerReport { server_id, boot_id, at: said.at, transit_ms, lines };
             owner.backlog.report(Feed::Report { report, came });
         }
     }
@@ -376,95 +379,14 @@ impl<L: SharedLog> Keeper<L> {
         let watch = PartitionsWatch(Arc::clone(&self.overview));
         let mut shown = watch.owners();
         if !shown.keys().eq(self.owners.keys()) {
-            *shown = self.owners.iter().map(|(at, owner)| (*at, AccountingWatch(Arc::clone(&owner.status)))).collect();
+            *shown = self.owners.iter().map(|(at, owner)| (*at, owner.watch())).collect();
         }
         drop(shown);
         let sum = |of: fn(&Status) -> &AtomicU64| {
-            self.owners.values().map(|owner| of(&owner.status).load(Ordering::Relaxed)).sum::<u64>()
+            self.owners.values().map(|owner| of(owner.status()).load(Ordering::Relaxed)).sum::<u64>()
         };
         self.metrics.set(Metric::AccountingPartitions, self.owners.len() as u64);
         self.metrics.set(Metric::AccountingLag, sum(|status| &status.lag));
         self.metrics.set(Metric::LeasesOpen, sum(|status| &status.open_leases));
-    }
-}
-
-/// All that an owner begins with.
-struct Beginning<L> {
-    log: L,
-    ledger: LedgerStore,
-    settings: ShellSettings,
-    clock: Clock,
-    metrics: Metrics,
-    inbox: Receiver<Feed>,
-    status: Arc<Status>,
-}
-
-impl<L: SharedLog> Beginning<L> {
-    /// Claims the partition, loads its books as of the last commit, and runs until it is stopped or can't go on.
-    fn run(self) -> Result<(), AccountingError> {
-        let Self { log, ledger, settings, clock, metrics, inbox, status } = self;
-        let now = clock.now();
-        let server = (settings.machine.server_id, settings.machine.boot_id);
-        let partition = settings.machine.partition;
-        let mut machine = None;
-        let ground = OwnedPartition::claim(&log, partition, server, now.monotonic, || {
-            // After the claim: the owner before changes neither log nor books any more.
-            let state = ledger.load().map_err(AccountingError::Store)?;
-            let begun = machine.insert(AccountingMachine::new(settings.machine.clone(), state, now));
-            Ok(begun.cursor())
-        })?;
-        let machine = machine.expect("a claim that stands has asked where to begin");
-        tracing::info!(partition, cursor = machine.cursor(), "accounting owns a partition");
-        let mut announcer = Announcer::new(server);
-        // The store's newest may not be in the log: its owner may have died in between.
-        let unannounced = announcer.announce(machine.checkpoint().copied().as_slice());
-        let mut shell = Shell {
-            ground,
-            store: ledger,
-            faults: settings.faults,
-            counted_at: now.monotonic,
-            settle_margin_ms: settings.settle_margin_ms,
-            marked_at: None,
-            announcer,
-            machine,
-            clock,
-            metrics,
-            inbox,
-            status,
-            server,
-        };
-        shell.begin(unannounced)?;
-        shell.run()
-    }
-}
-
-/// What no other owner's life has, in this process or another.
-fn namer(boot_id: BootId, partition: u32, life: u64) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"segue.lease.namer.v1");
-    hasher.update(&boot_id.to_bytes());
-    hasher.update(&partition.to_be_bytes());
-    hasher.update(&life.to_be_bytes());
-    let mut namer = [0; 16];
-    namer.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    namer
-}
-
-/// Waits for an owner's end, and says why it ended where that was no order.
-fn ended(partition: u32, owner: Owner) {
-    let Some(thread) = owner.thread else { return };
-    match thread.join().unwrap_or(Err(AccountingError::Panicked)) {
-        Ok(()) => {}
-        Err(AccountingError::Shared(LogError::Fenced(_))) => {
-            tracing::info!(partition, "another process owns the partition now");
-        }
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(
-                partition,
-                error,
-                "the owner of a partition stopped; it is begun anew from its last commit"
-            );
-        }
     }
 }

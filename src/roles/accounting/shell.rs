@@ -19,6 +19,7 @@ use super::{
 use crate::accounting::{Commit, Outcome, ServerEntry, record_digest};
 use crate::catalog::Entity;
 use crate::clock::Clock;
+use crate::ending::Ending;
 use crate::event_log::{AppendError, LogError, NewRecord, ReadError, Record};
 use crate::events::{self, EventError};
 use crate::journal::{FaultPoint, Faults};
@@ -127,7 +128,7 @@ pub(super) trait Ground: Send {
 pub(super) struct Status {
     pub(super) stop: AtomicBool,
     pub(super) replayed: AtomicBool,
-    pub(super) ended: AtomicBool,
+    pub(super) ended: Ending,
     pub(super) cursor: AtomicU64,
     /// For whoever adds up what several owners have; they order nothing.
     pub(super) lag: AtomicU64,
@@ -150,7 +151,7 @@ impl AccountingWatch {
     /// Whether the thread has ended, be it for an error or a bug.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Acquire)
+        self.0.ended.has_ended()
     }
 
     /// The register of servers, at most some seconds old, by id.

@@ -4,7 +4,7 @@
 //! *kept* checkpoint of the shipper has passed that end (INV-39): what lies behind the checkpoint may be sent again after a crash, much later.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -57,8 +57,6 @@ struct Shared {
     is_draining: AtomicBool,
     /// Words handed over and not told of yet.
     waiting: AtomicUsize,
-    /// When accounting was last heard, by the monotonic clock; 0 before.
-    heard_at: AtomicU64,
     echoes: Mutex<BTreeMap<BootId, (MonotonicMs, MonotonicMs)>>,
 }
 
@@ -95,7 +93,6 @@ impl FleetLink {
             stop: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
-            heard_at: AtomicU64::new(0),
             echoes: Mutex::default(),
         });
         let say = {
@@ -137,13 +134,6 @@ impl FleetLink {
     pub fn drain(&self) {
         self.shared.is_draining.store(true, Ordering::Release);
         (self.say)(Word::Draining);
-    }
-
-    /// How long ago accounting was heard, in milliseconds; none before the first time.
-    #[must_use]
-    pub fn heard_ago_ms(&self) -> Option<u64> {
-        let heard = self.shared.heard_at.load(Ordering::Acquire);
-        (heard > 0).then(|| self.shared.clock.now().monotonic.since(MonotonicMs(heard)))
     }
 
     /// The last word of this run: all that it received is in the log before these ends. Said once the shipper has kept all of the journal; the caller sees
@@ -211,7 +201,6 @@ impl Shared {
 
     fn heard(&self, accounting_id: BootId, stamp: MonotonicMs) {
         let now = self.clock.now().monotonic;
-        self.heard_at.store(now.0.max(1), Ordering::Release);
         let mut echoes = self.echoes.lock().unwrap_or_else(PoisonError::into_inner);
         if echoes.len() >= ECHOES_MAX && !echoes.contains_key(&accounting_id) {
             let oldest = echoes.iter().min_by_key(|(_, (_, heard))| *heard).map(|(id, _)| *id);

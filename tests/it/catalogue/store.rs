@@ -8,23 +8,10 @@ use segue::model::{ApiKeyId, CampaignId, Role, WallMs};
 use segue::store::{ApiKey, CatalogStore, KeysSeen, Missed};
 
 use super::{ADVERTISER, CAMPAIGN, Cql, Embedded, NETWORK, Opens, advertiser, campaign, network, revision};
+use crate::harness::suite;
 
-/// The suite: each case once embedded and once on CQL.
-macro_rules! suite {
-    ($($case:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[test] fn $case() { super::$case(&super::Embedded::new()); })+
-        }
-        mod cql {
-            $(#[test] fn $case() {
-                let Some(cql) = super::Cql::new(concat!(stringify!($case), "_on_cql")) else { return };
-                super::$case(&cql);
-            })+
-        }
-    };
-}
-
-suite![
+suite! {
+    embedded: Embedded::new(), cql: Cql::new;
     what_was_committed_is_there_after_reopening,
     history_comes_newest_first_and_by_pages,
     of_racing_writers_none_loses_an_update,
@@ -32,7 +19,7 @@ suite![
     who_is_too_late_is_told_what_is_there,
     what_depends_on_something_missed_is_not_there,
     keys_are_kept_and_a_revocation_holds,
-];
+}
 
 /// The newest revisions by entity.
 fn all(store: &impl CatalogStore) -> BTreeMap<EntityId, Arc<Revision>> {

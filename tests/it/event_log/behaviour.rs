@@ -9,28 +9,15 @@ use segue::event_log::{
 };
 
 use super::{Embedded, Kafka, NOW, Opens};
+use crate::harness::suite;
 
 /// Longest wait for what must come; far beyond what it takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// One wait of a reader.
 const WAIT: Duration = Duration::from_millis(200);
 
-/// The suite: each case once embedded and once on Kafka.
-macro_rules! suite {
-    ($($case:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[test] fn $case() { super::$case(&super::Embedded::new()); })+
-        }
-        mod kafka {
-            $(#[test] fn $case() {
-                let Some(kafka) = super::Kafka::new(concat!(stringify!($case), "_on_kafka")) else { return };
-                super::$case(&kafka);
-            })+
-        }
-    };
-}
-
-suite![
+suite! {
+    embedded: Embedded::new(), kafka: Kafka::new;
     each_record_is_acknowledged_with_its_place_and_read_there,
     reading_goes_on_from_any_offset,
     a_reader_at_the_end_waits_for_what_comes,
@@ -40,7 +27,7 @@ suite![
     groups_do_not_disturb_each_other,
     a_commit_of_a_position_alone_and_of_records_alone,
     what_can_not_be_is_refused,
-];
+}
 
 fn record(topic: Topic, key: &str, payload: &str) -> NewRecord {
     NewRecord { topic, key: key.into(), payload: payload.into() }

@@ -23,7 +23,7 @@ use segue::model::{
 use segue::roles::accounting::{
     MachineSettings, Message, MessageBody, PartitionsHandle, ServerReport, ShellSettings, spawn_partitions,
 };
-use segue::roles::fleet::{FleetLink, LinkSettings};
+use segue::roles::fleet::{FleetLink, FromServer, LinkSettings, Word, encode_from_server};
 use segue::store::{EmbeddedLedger, Store};
 use segue::telemetry::Metrics;
 use segue::workload::world::World;
@@ -301,6 +301,55 @@ fn owners_follow_one_another_and_what_is_heard_is_billed_once<O: Opens>(opens: &
     };
     wait_until("the server is closed", || state("closed"));
     second.stop().expect("in good order");
+}
+
+/// INV-40: a new process of accounting hears all that servers have said for a day, and takes no earlier run of one for a new one.
+fn a_server_is_not_taken_for_one_of_its_earlier_runs<O: Opens>(opens: &O) {
+    let log = opens.open();
+    let clock = Clock::real();
+    let books = Books::new(&clock, log.partition_counts().of(Topic::Events));
+    // More runs than accounting remembers.
+    for run in 1..=30 {
+        let said = FromServer {
+            server_id: SERVER,
+            boot_id: BootId::from_u128(run),
+            at: clock.now(),
+            echoes: Vec::new(),
+            word: Word::Registered,
+        };
+        let record =
+            NewRecord { topic: Topic::Servers, key: SERVER.to_bytes().into(), payload: encode_from_server(&said) };
+        log.hand_over(record, Box::new(|told| assert!(told.is_ok(), "appended")));
+    }
+    let decider = Decider::start(&log, &clock);
+    let known = |handle: &PartitionsHandle| {
+        let servers = handle.watch().servers();
+        servers.into_iter().find(|entry| (entry.server_id, entry.boot_id) == (SERVER, BOOT))
+    };
+    let first = accounting(&log, &books, &clock, 1_001, &[]);
+    wait_until("the server is known", || known(&first).is_some());
+    let registered_at = known(&first).expect("just seen").registered_at;
+    first.stop().expect("in good order");
+    let begun = clock.now().wall;
+    let second = accounting(&log, &books, &clock, 1_002, &[]);
+    wait_until("the server is heard of anew", || {
+        decider.report();
+        known(&second).is_some_and(|entry| entry.heard_at > begun)
+    });
+    let entry = known(&second).expect("just seen");
+    assert_eq!(entry.registered_at, registered_at, "it registered once: earlier runs were taken for new ones");
+    second.stop().expect("in good order");
+}
+
+#[test]
+fn embedded_a_server_is_not_taken_for_one_of_its_earlier_runs() {
+    a_server_is_not_taken_for_one_of_its_earlier_runs(&Embedded::new());
+}
+
+#[test]
+fn kafka_a_server_is_not_taken_for_one_of_its_earlier_runs() {
+    let Some(kafka) = Kafka::new("kafka_a_server_is_not_taken_for_one_of_its_earlier_runs") else { return };
+    a_server_is_not_taken_for_one_of_its_earlier_runs(&kafka);
 }
 
 #[test]

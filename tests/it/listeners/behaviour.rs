@@ -13,23 +13,10 @@ use segue::store::{ListenerChange, ListenerStore as _};
 use super::{
     Cql, DAY_MS, Embedded, NOW, Opens, answered, change, close, exposure, key, over, reservation, state, strict_row,
 };
+use crate::harness::suite;
 
-/// The suite: each case once embedded and once on CQL.
-macro_rules! suite {
-    ($($case:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[test] fn $case() { super::$case(&super::Embedded::new()); })+
-        }
-        mod cql {
-            $(#[test] fn $case() {
-                let Some(cql) = super::Cql::new(concat!(stringify!($case), "_on_cql")) else { return };
-                super::$case(&cql);
-            })+
-        }
-    };
-}
-
-suite![
+suite! {
+    embedded: Embedded::new(), cql: Cql::new;
     what_is_known_of_a_listener_is_there_after_a_restart,
     what_was_given_up_is_gone_and_what_was_heard_all_the_same_is_back,
     what_no_window_sees_is_not_read,
@@ -39,7 +26,7 @@ suite![
     of_two_handles_that_reserve_at_once_one_is_accepted,
     a_reservation_that_comes_twice_is_written_once,
     stored_listeners_equal_a_map,
-];
+}
 
 fn what_is_known_of_a_listener_is_there_after_a_restart(opens: &impl Opens) {
     let listeners = over(opens.open());

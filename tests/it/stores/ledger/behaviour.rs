@@ -5,24 +5,11 @@ use segue::model::{AdvertiserId, Day, ImpressionId, LeaseId, Micros, WallMs};
 use segue::store::{DeliveryRange, OwnsLedger as _, ReadsLedger as _};
 
 use super::commits::{HOUR_MS, Maker, T0, advertiser, checkpoint, everything, lease, line, reversal, undone, unleased};
-use super::{Books, Opens};
+use super::{Books, Cql, Embedded, Opens};
+use crate::harness::suite;
 
-/// The suite: each case once embedded and once in CQL.
-macro_rules! suite {
-    ($($case:ident),+ $(,)?) => {
-        mod embedded {
-            $(#[test] fn $case() { super::$case(&super::super::Embedded::new()); })+
-        }
-        mod cql {
-            $(#[test] fn $case() {
-                let Some(cql) = super::super::Cql::new(concat!(stringify!($case), "_in_cql")) else { return };
-                super::$case(&cql);
-            })+
-        }
-    };
-}
-
-suite![
+suite! {
+    embedded: Embedded::new(), cql: Cql::new;
     new_books_are_empty,
     what_was_committed_is_there_for_the_next_owner,
     what_a_commit_removes_is_gone_and_leases_become_history,
@@ -31,7 +18,7 @@ suite![
     an_advertiser_s_rows_are_found_by_advertiser_and_day,
     reversals_are_remembered_for_a_while_and_known_for_good,
     random_commits_are_there_after_every_opening,
-];
+}
 
 const DAY_MS: i64 = 24 * HOUR_MS;
 

@@ -4,52 +4,38 @@
 //! earlier run had not shipped → the roles → the catalogue, from its feed → HTTP. Nobody is ready before the catalogue is there. End: not ready → leases
 //! given back → HTTP drained → listeners flushed → the journal shipped, and this server's last word said → partitions handed on → the rest.
 
+mod following;
+mod roles;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 
-use super::accounting::{faults, shell_settings};
-use super::catalogue::publish_to;
-use super::decision::{Observers, observe, player};
-use super::system::{bind, spawn, until_unhealthy_or_told};
-use super::{Base, Side};
-use crate::accounting::SETTLE_MARGIN_MS;
-use crate::caps::strict::Hearing;
+use self::following::{Feed, Taker, follow};
+use self::roles::{Decider, Seller, account, control, decide, sell};
+use super::Base;
+use super::accounting::faults;
+use super::looks::{gets_leases, goes_on};
+use super::system::{bind, joined, journal_is_whole, until_unhealthy_or_told};
 use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
 use crate::entropy::Entropy;
 use crate::event_log::kafka::{KafkaLog, KafkaLogConfig};
-use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Topic, Which, partition};
+use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Which};
 use crate::http::admin::{Admin, Gauges};
-use crate::http::campaigns::CampaignApi;
-use crate::http::player::Player;
-use crate::http::reports::ReportsApi;
 use crate::http::server;
-use crate::http::servers::ServersApi;
-use crate::journal::{Faults, RealDisk, SharedDisk};
-use crate::roles::accounting::{PartitionsHandle, spawn_partitions};
-use crate::roles::api_keys::{KeyWatch, LiveKeys, shared_secret};
-use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
-use crate::roles::catalogue_feed::{CatalogueFeed, FeedChange};
-use crate::roles::catalogue_outbox::{self, Publisher, PublisherSettings};
-use crate::roles::fleet::{FleetLink, LinkSettings};
+use crate::journal::{RealDisk, SharedDisk};
+use crate::roles::accounting::PartitionsHandle;
+use crate::roles::api_keys::{KeyWatch, LiveKeys, agreed_secret, shared_secret};
 use crate::roles::health::{Health, Lights, Look};
 use crate::store::cql::CqlSession;
-use crate::store::{
-    CatalogStore as _, CqlCatalog, CqlLedger, CqlLedgerPart, Identity, LedgerSettings, LedgerStore, ListenerBackend,
-    Listeners, Secret, Store, TokenKey,
-};
-use crate::telemetry::{Metric, Metrics, RequestIds};
+use crate::store::{CqlCatalog, Identity, ListenerBackend, Store, StoreError, TokenKey};
+use crate::telemetry::{Metric, RequestIds};
 
-/// How long one read of the catalogue's feed waits.
-const FEED_WAIT: Duration = Duration::from_millis(100);
-/// Pause before the feed is tried again.
-const FEED_RETRY: Duration = Duration::from_millis(500);
 /// How long a stop waits for the journal to be shipped, and for the log to take this server's last word. What is not shipped by then is by the next run.
 const SHIP_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -76,30 +62,6 @@ struct Parts {
     accounting: Option<PartitionsHandle>,
     seller: Option<Seller>,
 }
-
-/// The decision and beacon roles.
-struct Decider {
-    side: Side,
-    listeners: Arc<Listeners>,
-    link: Arc<FleetLink>,
-    observers: Observers,
-    rebuilding: JoinHandle<()>,
-}
-
-/// The campaign role.
-struct Seller {
-    writer: CampaignWriter,
-    publisher: Publisher,
-}
-
-/// The thread that follows the catalogue.
-struct Feed {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-/// Takes each change of the catalogue.
-type Taker = Box<dyn FnMut(&FeedChange) + Send>;
 
 /// All that is made before HTTP begins.
 struct Built {
@@ -168,10 +130,10 @@ fn build(
     let accounting = roles.accounting.then(|| account(&base, &kafka, &session, faults, &mut takers)).transpose()?;
 
     let lights = Arc::new(Lights::default());
-    let health = health(&base, &lights, &kafka, &shipping, (decider.as_ref(), accounting.as_ref()));
     let control = campaigns.map(|campaigns| control(&base, campaigns, session, accounting.as_ref()));
     let gauges = gauges(journal, &kafka, &shipping);
     let feed = follow(kafka.clone(), Arc::clone(&lights), base.metrics.clone(), takers)?;
+    let health = health(&base, &lights, (&kafka, &shipping, &feed), (decider.as_ref(), accounting.as_ref()));
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
@@ -185,16 +147,11 @@ fn build(
 }
 
 /// This server's id, and the secrets of the first that came: a token that one sealed every other opens.
-fn shared_identity(own: &Identity, catalog: &CqlCatalog) -> anyhow::Result<Identity> {
-    let agreed = |name: &'static str, own: Secret| -> anyhow::Result<Secret> {
-        let secret = catalog.agree(name, &own.0)?;
-        let secret = secret.try_into().map_err(|_| anyhow::anyhow!("{name} in CQL has no 32 bytes"))?;
-        Ok(Secret(secret))
-    };
+fn shared_identity(own: &Identity, catalog: &CqlCatalog) -> Result<Identity, StoreError> {
     Ok(Identity {
         api_key_secret: shared_secret(catalog, own.api_key_secret)?,
-        listener_secret: agreed("listener_secret", own.listener_secret)?,
-        token_key: TokenKey { id: 0, secret: agreed("token_key", own.token_key.secret)? },
+        listener_secret: agreed_secret(catalog, "listener_secret", own.listener_secret)?,
+        token_key: TokenKey { id: 0, secret: agreed_secret(catalog, "token_key", own.token_key.secret)? },
         previous_token_key: None,
         ..own.clone()
     })
@@ -213,126 +170,23 @@ fn ship(base: &Base<'_>, journal: &Arc<EmbeddedLog>, which: Which, kafka: &Kafka
     Ok(Shipping::start(Arc::clone(journal), which, kafka.clone(), to, move || clock.now())?)
 }
 
-/// The campaign role: its writer, and the publisher of what it and others commit.
-fn sell(base: &Base<'_>, catalog: CqlCatalog, kafka: &KafkaLog) -> anyhow::Result<(CampaignHandle, Seller)> {
-    let secret = base.identity.api_key_secret;
-    campaign::bootstrap(&base.config.data_dir, &catalog, secret, base.clock.now(), &base.entropy)?;
-    let (server_id, boot_id) = base.ids();
-    let (catalog, publisher) =
-        catalogue_outbox::start(catalog, kafka.clone(), PublisherSettings::new(server_id, boot_id));
-    let (campaigns, writer) = campaign::start(catalog, secret, Box::new(|_| {}))?;
-    Ok((campaigns, Seller { writer, publisher }))
-}
-
-/// The decision and beacon roles.
-fn decide(
-    base: &Base<'_>,
-    (kafka, money): (&KafkaLog, &Shipping),
-    listeners: ListenerBackend,
-    (keys, address): (LiveKeys, SocketAddr),
-    takers: &mut Vec<Taker>,
-) -> anyhow::Result<(Decider, Player)> {
-    let side = Side::new(base);
-    let (server_id, boot_id) = base.ids();
-    let settle_margin_ms = SETTLE_MARGIN_MS.saturating_mul(i64::from(base.config.clock_acceleration));
-    let (log, keeper) = (base.log.clone(), Arc::clone(&side.leases));
-    let link = Arc::new(FleetLink::start(
-        kafka.clone(),
-        LinkSettings { server_id, boot_id, settle_margin_ms },
-        (move || log.durable_end(Topic::Events), money.watch()),
-        base.clock.clone(),
-        move |partition, message| keeper.deliver(partition, message),
-    )?);
-    let (mut publish, rebuilding) = publish_to(base, &side, |_| {})?;
-    takers.push(Box::new(move |change| publish(change.to_change())));
-    let to_accounting = Arc::clone(&link);
-    let (samples, observers) = observe(base, &side, move |report| to_accounting.report(report))?;
-    let listeners =
-        Arc::new(Listeners::open(listeners, base.config.decision.listener_cache_entries, base.entropy.clone()));
-    let player = player(base, &side, (&listeners, samples), Hearing::Some, keys, address)?;
-    Ok((Decider { side, listeners, link, observers, rebuilding }, player))
-}
-
-/// The accounting role.
-fn account(
-    base: &Base<'_>,
-    kafka: &KafkaLog,
-    session: &CqlSession,
-    faults: Faults,
-    takers: &mut Vec<Taker>,
-) -> anyhow::Result<PartitionsHandle> {
-    let (session, clock, entropy) = (session.clone(), base.clock.clone(), base.entropy.clone());
-    let settings = LedgerSettings::default();
-    let open = move |part| {
-        let part = CqlLedgerPart::new(session.clone(), part, &settings, clock.clone(), entropy.clone());
-        Ok(LedgerStore::from(part))
-    };
-    let shell = shell_settings(base.config, base.ids(), faults);
-    let handle = spawn_partitions(kafka.clone(), Box::new(open), shell, base.clock.clone(), base.metrics.clone())?;
-    let changes = handle.changes();
-    takers.push(Box::new(move |change| {
-        // An accounting that has ended is seen by the health check.
-        let _ = changes.send(change.to_change().entities);
-    }));
-    Ok(handle)
-}
-
-/// What advertisers and operators ask for. Verdicts are not here: they search the log, which is not on this machine.
-fn control(
-    base: &Base<'_>,
-    campaigns: CampaignHandle,
-    session: CqlSession,
-    accounting: Option<&PartitionsHandle>,
-) -> server::Control {
-    let (clock, metrics) = (base.clock.clone(), base.metrics.clone());
-    let parts = base.config.kafka_partitions.of(Topic::Events);
-    let ledger = CqlLedger::new(session, parts, partition, &LedgerSettings::default());
-    let servers = accounting.map(|accounting| {
-        let watch = accounting.watch();
-        ServersApi {
-            campaigns: campaigns.clone(),
-            register: Arc::new(move || watch.servers()),
-            metrics: metrics.clone(),
-        }
-    });
-    let reports = ReportsApi {
-        campaigns: campaigns.clone(),
-        ledger: ledger.into(),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
-    };
-    let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics };
-    server::Control { campaigns, reports, servers, verdicts: None }
-}
-
 fn health(
     base: &Base<'_>,
     lights: &Arc<Lights>,
-    kafka: &KafkaLog,
-    shipping: &[Shipping; 2],
+    (kafka, shipping, feed): (&KafkaLog, &[Shipping; 2], &Feed),
     (decider, accounting): (Option<&Decider>, Option<&PartitionsHandle>),
 ) -> Health {
-    let (log, watches) = (kafka.clone(), shipping.each_ref().map(Shipping::watch));
+    let (log, watches, following) = (kafka.clone(), shipping.each_ref().map(Shipping::watch), feed.ending());
     let mut healthy: Vec<(&'static str, Look)> = vec![
         ("kafka", Box::new(move || log.failure().map_or(Ok(()), Err))),
-        (
-            "shipping",
-            Box::new(move || {
-                let ended = watches.iter().any(ShippingWatch::has_ended);
-                if ended { Err("ended".to_owned()) } else { Ok(()) }
-            }),
-        ),
+        ("shipping", goes_on(move || watches.iter().any(ShippingWatch::has_ended))),
+        ("catalog", goes_on(move || following.has_ended())),
     ];
     if let Some(watch) = accounting.map(PartitionsHandle::watch) {
-        healthy
-            .push(("accounting", Box::new(move || if watch.has_ended() { Err("ended".to_owned()) } else { Ok(()) })));
+        healthy.push(("accounting", goes_on(move || watch.has_ended())));
     }
-    let mut ready: Vec<(&'static str, Look)> = Vec::new();
-    if let Some(decider) = decider {
-        let keeper = Arc::clone(&decider.side.leases);
-        ready.push(("leases", Box::new(move || keeper.refused().map_or(Ok(()), |refusal| Err(refusal.to_string())))));
-    }
-    Health::new(base.log.clone(), Arc::clone(lights), healthy, ready)
+    let ready = decider.map(|decider| ("leases", gets_leases(&decider.side.leases)));
+    Health::new(base.log.clone(), Arc::clone(lights), healthy, ready.into_iter().collect())
 }
 
 /// What is read when somebody asks for the metrics.
@@ -346,49 +200,6 @@ fn gauges(journal: &Arc<EmbeddedLog>, kafka: &KafkaLog, [money, log]: &[Shipping
         }
         metrics.set(Metric::KafkaQueue, kafka.in_flight() as u64);
     })
-}
-
-/// Follows the catalogue: all of it first, then each change.
-fn follow(kafka: KafkaLog, lights: Arc<Lights>, metrics: Metrics, mut takers: Vec<Taker>) -> anyhow::Result<Feed> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let thread = spawn("catalog-feed", move || {
-        let goes_on = || !told.load(Ordering::Acquire);
-        let mut take = |change: &FeedChange| {
-            for taker in &mut takers {
-                taker(change);
-            }
-            metrics.set(Metric::CatalogVersion, change.version);
-            // A feed that holds nothing yet is of a network that nobody has made.
-            lights.catalog.store(true, Ordering::Release);
-        };
-        let mut feed = loop {
-            match CatalogueFeed::open(&kafka, goes_on) {
-                Ok(Some((feed, whole))) => {
-                    if whole.version > 0 {
-                        take(&whole);
-                    }
-                    break feed;
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "the catalogue can't be read for now");
-                    std::thread::sleep(FEED_RETRY);
-                }
-            }
-        };
-        while goes_on() {
-            match feed.next(FEED_WAIT) {
-                Ok(Some(change)) => take(&change),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "changes of the catalogue can't be read for now");
-                    std::thread::sleep(FEED_RETRY);
-                }
-            }
-        }
-    })?;
-    Ok(Feed { stop, thread })
 }
 
 impl Member {
@@ -441,26 +252,24 @@ impl Parts {
     /// Ends the parts, in the order in which they depend on each other.
     fn end(self) -> anyhow::Result<()> {
         let Self { log, journal, kafka, shipping, feed, keys, decider, accounting, .. } = self;
-        let mut result = Ok(());
-        feed.stop.store(true, Ordering::Release);
-        result = result.and(joined(feed.thread));
+        let followed = feed.end();
         drop(keys);
         // Writes what is queued, and takes nothing any more: its end is the end of all that this run has received.
         log.close();
-        let link = decider.map(|decider| {
-            drop(decider.observers.stop_reporter);
-            let threads = decider.observers.threads.into_iter().chain([decider.rebuilding]);
-            threads.for_each(|thread| result = std::mem::replace(&mut result, Ok(())).and(joined(thread)));
-            decider.link
-        });
+        let (mut decided, mut link) = (Ok(()), None);
+        if let Some(decider) = decider {
+            decided = decider.observers.end().and(joined(decider.rebuilding));
+            link = Arc::into_inner(decider.link);
+        }
         let [money, of_log] = shipping;
         let end = journal.money_journal().durable_end();
+        let mut shipped = Ok(());
         if !money.drain(end, SHIP_PATIENCE, std::thread::sleep) {
-            let (kept, dir) = (money.watch().kept(), "data.dir");
-            result = result.and(Err(anyhow::anyhow!(
-                "records {kept} to {end} of the money journal are not in Kafka yet: start a server on this {dir} again once Kafka answers"
-            )));
-        } else if let Some(link) = link.and_then(Arc::into_inner)
+            let kept = money.watch().kept();
+            shipped = Err(anyhow::anyhow!(
+                "records {kept} to {end} of the money journal are not in Kafka yet: start a server on this data.dir again once Kafka answers"
+            ));
+        } else if let Some(link) = link
             && !link.close(&kafka, money.watch().ends(), SHIP_PATIENCE)
         {
             tracing::warn!(
@@ -469,15 +278,6 @@ impl Parts {
         }
         let closed = accounting.map_or(Ok(()), |accounting| accounting.stop().context("ending accounting"));
         let stopped = money.stop().and(of_log.stop()).context("ending the shipping");
-        let failure = match log.health().money.failure {
-            Some(failure) => Err(anyhow::Error::new(failure).context("the money journal")),
-            None => Ok(()),
-        };
-        result.and(closed).and(stopped).and(failure)
+        followed.and(decided).and(shipped).and(closed).and(stopped).and(journal_is_whole(&log))
     }
-}
-
-fn joined(thread: JoinHandle<()>) -> anyhow::Result<()> {
-    let name = thread.thread().name().unwrap_or("a thread").to_owned();
-    thread.join().map_err(|_| anyhow::anyhow!("{name} ended in a panic"))
 }

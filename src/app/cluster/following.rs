@@ -1,0 +1,91 @@
+//! The catalogue of a server of many: a thread that follows its feed, and tells every role.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::super::system::{joined, spawn};
+use crate::ending::Ending;
+use crate::event_log::SharedLog;
+use crate::roles::catalogue_feed::{CatalogueFeed, FeedChange};
+use crate::roles::health::Lights;
+use crate::telemetry::{Metric, Metrics};
+
+/// How long one read of the catalogue's feed waits.
+const FEED_WAIT: Duration = Duration::from_millis(100);
+/// Pause before the feed is tried again.
+const FEED_RETRY: Duration = Duration::from_millis(500);
+
+/// The thread that follows the catalogue.
+pub(super) struct Feed {
+    stop: Arc<AtomicBool>,
+    ending: Ending,
+    thread: JoinHandle<()>,
+}
+
+/// Takes each change of the catalogue.
+pub(super) type Taker = Box<dyn FnMut(&FeedChange) + Send>;
+
+impl Feed {
+    /// Whether it goes on: it ends by itself only in a panic.
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
+    /// Ends it.
+    pub(super) fn end(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Release);
+        joined(self.thread)
+    }
+}
+
+/// Follows the catalogue: all of it first, then each change.
+pub(super) fn follow<L: SharedLog>(
+    log: L,
+    lights: Arc<Lights>,
+    metrics: Metrics,
+    mut takers: Vec<Taker>,
+) -> anyhow::Result<Feed> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, ending) = (Arc::clone(&stop), Ending::default());
+    let running = ending.guard();
+    let thread = spawn("catalog-feed", move || {
+        let _running = running;
+        let goes_on = || !told.load(Ordering::Acquire);
+        let mut take = |change: &FeedChange| {
+            for taker in &mut takers {
+                taker(change);
+            }
+            metrics.set(Metric::CatalogVersion, change.version);
+            // A feed that holds nothing yet is of a network that nobody has made.
+            lights.catalog.store(true, Ordering::Release);
+        };
+        let mut feed = loop {
+            match CatalogueFeed::open(&log, goes_on) {
+                Ok(Some((feed, whole))) => {
+                    if whole.version > 0 {
+                        take(&whole);
+                    }
+                    break feed;
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the catalogue can't be read for now");
+                    std::thread::sleep(FEED_RETRY);
+                }
+            }
+        };
+        while goes_on() {
+            match feed.next(FEED_WAIT) {
+                Ok(Some(change)) => take(&change),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "changes of the catalogue can't be read for now");
+                    std::thread::sleep(FEED_RETRY);
+                }
+            }
+        }
+    })?;
+    Ok(Feed { stop, ending, thread })
+}
