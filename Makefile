@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate flips test bench fuzz lint check-tools
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench fuzz lint check-tools
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -13,6 +13,15 @@ help: ## This list
 
 demo: check-tools ## A made-up network with listeners, until Ctrl-C [SECONDS=30: that long]
 	cargo run --quiet -- demo $(if $(SECONDS),--seconds $(SECONDS))
+
+demo-cluster: check-tools ## The same on a real Kafka and Cassandra, two servers of each role, until Ctrl-C [SECONDS=30: that long]
+	@scripts/chaos.sh demo $(if $(SECONDS),--seconds $(SECONDS))
+
+chaos: check-tools ## A cluster on three brokers, broken on purpose and judged [SEED=1] [SEEDS=1: so many in a row]
+	@scripts/chaos.sh faults --first-seed $(if $(SEED),$(SEED),1) --seeds $(if $(SEEDS),$(SEEDS),1)
+
+outage: check-tools ## The same without an engine for minutes [OF=kafka, cassandra or accounting] [SECONDS=600]
+	@scripts/chaos.sh outage --of $(if $(OF),$(OF),kafka) --seconds $(if $(SECONDS),$(SECONDS),600)
 
 simulate: check-tools ## The books under seeded faults in virtual time [SEEDS=1000]
 	cargo run --quiet -- simulate --suite faults --seeds $(if $(SEEDS),$(SEEDS),1000)

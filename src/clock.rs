@@ -4,6 +4,7 @@
 //! demonstrations) or moved by hand (for tests). Wall and monotonic time are read together, so that a decision never mixes two moments.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -21,6 +22,8 @@ pub struct Clock(Kind);
 enum Kind {
     /// The machine's clocks. `origin` is where monotonic time starts.
     Real { origin: Instant },
+    /// The same, and wall time is wrong by so many milliseconds.
+    Wrong { origin: Instant, by_ms: Arc<AtomicI64> },
     /// `factor` virtual milliseconds a real one, from `start` on.
     Accelerated { origin: Instant, start: WallMs, factor: u32 },
     /// Moves only when a test moves it.
@@ -40,6 +43,13 @@ impl Clock {
     #[must_use]
     pub fn real() -> Self {
         Self(Kind::Real { origin: instant() })
+    }
+
+    /// The machine's clocks, with a wall clock that is wrong by what stands in `by_ms`, which may change at any moment: what a badly kept
+    /// machine does, for trials.
+    #[must_use]
+    pub fn wrong(by_ms: Arc<AtomicI64>) -> Self {
+        Self(Kind::Wrong { origin: instant(), by_ms })
     }
 
     /// Virtual time that starts at `start` and runs `factor` times faster than the machine's clock. Factor 0 counts as 1, and
@@ -67,6 +77,10 @@ impl Clock {
     pub fn now(&self) -> Now {
         match &self.0 {
             Kind::Real { origin } => Now { wall: wall(), monotonic: MonotonicMs(millis(origin.elapsed())) },
+            Kind::Wrong { origin, by_ms } => Now {
+                wall: wall().plus_ms(by_ms.load(Ordering::Relaxed)),
+                monotonic: MonotonicMs(millis(origin.elapsed())),
+            },
             Kind::Accelerated { origin, start, factor } => {
                 let virtual_ms = millis(origin.elapsed().saturating_mul(*factor));
                 Now {
@@ -83,7 +97,7 @@ impl Clock {
     pub fn acceleration(&self) -> u32 {
         match &self.0 {
             Kind::Accelerated { factor, .. } => *factor,
-            Kind::Real { .. } | Kind::Manual(_) => 1,
+            Kind::Real { .. } | Kind::Wrong { .. } | Kind::Manual(_) => 1,
         }
     }
 
@@ -96,7 +110,9 @@ impl Clock {
     /// Waits until `virtual_ms` have passed on this clock. On a manual clock: until it has been moved that far.
     pub async fn sleep(&self, virtual_ms: u64) {
         match &self.0 {
-            Kind::Real { .. } | Kind::Accelerated { .. } => tokio::time::sleep(self.real_duration(virtual_ms)).await,
+            Kind::Real { .. } | Kind::Wrong { .. } | Kind::Accelerated { .. } => {
+                tokio::time::sleep(self.real_duration(virtual_ms)).await
+            }
             Kind::Manual(sender) => {
                 let until = self.now().monotonic.plus_ms(virtual_ms);
                 // An error means that the sender is gone; it can't be, we hold it.
@@ -204,6 +220,17 @@ mod tests {
         let now = clock.now();
         assert_eq!(u64::try_from(now.wall.0), Ok(now.monotonic.0));
         assert!(clock.now().monotonic >= now.monotonic);
+    }
+
+    #[test]
+    fn a_wrong_clock_is_wrong_in_wall_time_alone() {
+        let by_ms = Arc::new(AtomicI64::new(-3_600_000));
+        let (wrong, right) = (Clock::wrong(Arc::clone(&by_ms)), Clock::real());
+        assert!(right.now().wall.since(wrong.now().wall) >= 3_590_000);
+        let before = wrong.now();
+        by_ms.store(3_600_000, Ordering::Relaxed);
+        assert!(wrong.now().wall.since(before.wall) >= 7_200_000);
+        assert!(wrong.now().monotonic.0 < 60_000);
     }
 
     #[test]

@@ -169,6 +169,9 @@ pub trait LogReader: Send {
     /// Whether every partition was seen to its end at some moment since its last record.
     fn is_at_end(&self) -> bool;
 
+    /// Whether this partition was, by itself: where records keep coming, all of them may never be at once.
+    fn is_at_end_of(&self, partition: u32) -> bool;
+
     /// Where each partition's next read begins, by partition.
     fn positions(&self) -> Vec<Position>;
 

@@ -381,9 +381,7 @@ fn ends_of_events<L: SharedLog>(log: &L) -> Result<BTreeMap<u32, u64>, LogError>
     }
     let (mut ends, mut back) = (BTreeMap::new(), LOOK_BACK);
     while !unknown.is_empty() {
-        let from = |(&partition, end): (&u32, &u64)| Position { partition, offset: end.saturating_sub(back) };
-        let from: Vec<_> = unknown.iter().map(from).collect();
-        ends.extend(ends_from(log, &from)?);
+        ends.extend(ends_near(log, &unknown, back)?);
         // One that was read from its beginning and has nothing has no record.
         unknown.retain(|partition, end| !ends.contains_key(partition) && *end > back);
         back = back.saturating_mul(LOOK_BACK);
@@ -391,15 +389,18 @@ fn ends_of_events<L: SharedLog>(log: &L) -> Result<BTreeMap<u32, u64>, LogError>
     Ok(ends)
 }
 
-/// The offset after the last record of each partition from these places on; of those that have one there.
-fn ends_from<L: SharedLog>(log: &L, from: &[Position]) -> Result<BTreeMap<u32, u64>, LogError> {
-    let mut reader = log.reader(Topic::Events, from)?;
-    let mut ends = BTreeMap::new();
-    loop {
+/// The offset after the last record of each partition that has one so many offsets before its known end. Other servers go on writing meanwhile: a
+/// partition is done once it was read to its end of this moment, or past the one known.
+fn ends_near<L: SharedLog>(log: &L, known: &BTreeMap<u32, u64>, back: u64) -> Result<BTreeMap<u32, u64>, LogError> {
+    let from = |(&partition, end): (&u32, &u64)| Position { partition, offset: end.saturating_sub(back) };
+    let mut reader = log.reader(Topic::Events, &known.iter().map(from).collect::<Vec<_>>())?;
+    let (mut ends, mut open) = (BTreeMap::new(), known.clone());
+    while !open.is_empty() {
         let records = reader.read(READ_RECORDS_MAX, READ_WAIT)?;
         ends.extend(records.into_iter().map(|record| (record.partition, record.offset + 1)));
-        if reader.is_at_end() {
-            return Ok(ends);
-        }
+        open.retain(|partition, end| {
+            !reader.is_at_end_of(*partition) && ends.get(partition).is_none_or(|read| read < end)
+        });
     }
+    Ok(ends)
 }

@@ -6,13 +6,12 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
+. "$here/jvm.sh"
 lib=$1 dir=$2
 
 plain=$(engines_port) sasl=$(engines_port) tls=$(engines_port) controller=$(engines_port)
 # Made up for this broker alone, which ends with the tests.
 password=$(head -c 12 /dev/urandom | base64 | tr '+/' '-_')
-jvm=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xss512k -Djava.awt.headless=true
-    "-Dlog4j2.configurationFile=$here/log4j2.xml")
 
 keytool -genkeypair -alias broker -keyalg EC -groupname secp256r1 -dname CN=127.0.0.1 -ext san=ip:127.0.0.1 -validity 2 \
     -storetype PKCS12 -keystore "$dir/broker.p12" -storepass "$password" >"$dir/keytool.log" 2>&1
@@ -57,7 +56,8 @@ log.cleaner.threads=1
 END
 
 # Sixteen random bytes name the cluster; the tool that draws them costs seconds.
-cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
+# One that begins with a hyphen would be taken for an option.
+cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '__' | tr -d '=')
 java "${jvm[@]}" -Xmx128m -cp "$lib/*" kafka.tools.StorageTool format -t "$cluster" -c "$dir/server.properties" \
     --add-scram "SCRAM-SHA-256=[name=scram,password=$password]" --add-scram "SCRAM-SHA-512=[name=scram,password=$password]" \
     >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2 && exit 1; }

@@ -184,6 +184,11 @@ impl LogReader for EmbeddedReader {
         self.at_end
     }
 
+    // One journal has all partitions.
+    fn is_at_end_of(&self, _partition: u32) -> bool {
+        self.at_end
+    }
+
     fn positions(&self) -> Vec<Position> {
         positions(self.next.iter().map(|(partition, offset)| (partition, *offset)))
     }

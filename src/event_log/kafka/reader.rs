@@ -144,6 +144,10 @@ impl LogReader for KafkaReader {
         self.ended.len() == self.next.len()
     }
 
+    fn is_at_end_of(&self, partition: u32) -> bool {
+        self.ended.contains(&partition)
+    }
+
     fn positions(&self) -> Vec<Position> {
         self.next.iter().map(|(&partition, &offset)| Position { partition, offset }).collect()
     }
