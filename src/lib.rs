@@ -22,6 +22,7 @@ pub mod impressions;
 pub mod journal;
 pub mod model;
 pub mod pacing;
+pub mod patience;
 pub mod pod;
 pub mod roles;
 pub mod sim;

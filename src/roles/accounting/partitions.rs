@@ -22,15 +22,16 @@ use std::time::Duration;
 
 use self::backlog::Backlog;
 use self::catalogue::Catalogue;
-use self::owner::{Beginning, Owner, namer};
+use self::owner::{Beginning, Owner, Retry, namer};
 use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, ShellSettings, Status};
 use super::{LineReport, ServerReport, ServerSays};
 use crate::accounting::ServerEntry;
 use crate::catalog::Entity;
 use crate::clock::Clock;
 use crate::ending::Ending;
-use crate::event_log::{LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
+use crate::event_log::{LogError, LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
 use crate::model::{BootId, MonotonicMs, ServerId};
+use crate::patience::Reminder;
 use crate::roles::fleet::{FleetBoard, FromAccounting, FromServer, Word, decode_from_server, encode_from_accounting};
 use crate::store::{LedgerStore, StoreError};
 use crate::telemetry::{Metric, Metrics};
@@ -41,8 +42,8 @@ const GROUP: &str = "accounting";
 const WORDS_WAIT: Duration = Duration::from_millis(20);
 /// Words of one turn.
 const WORDS_MAX: usize = 1_000;
-/// Pause before a partition whose owner failed is claimed again, in milliseconds.
-const RETRY_MS: u64 = 1_000;
+/// Pause before the log is asked again what servers have said, at the start.
+const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
 /// Time between two signs of life to servers, in milliseconds: what reports echo.
 const SIGN_EVERY_MS: u64 = 500;
 /// A server that said nothing for so long is not spoken to, in milliseconds.
@@ -160,6 +161,8 @@ pub fn spawn_partitions<L: SharedLog>(
         catalogue,
         board: FleetBoard::default(),
         owners: BTreeMap::new(),
+        retries: BTreeMap::new(),
+        reminders: Reminders::default(),
         signed_at: None,
         lives: 0,
         overview: Arc::clone(&watch.0),
@@ -185,21 +188,35 @@ struct Keeper<L: SharedLog> {
     catalogue: Catalogue,
     board: FleetBoard,
     owners: BTreeMap<u32, Owner>,
+    /// Partitions whose owners have ended by themselves.
+    retries: BTreeMap<u32, Retry>,
+    reminders: Reminders,
     signed_at: Option<MonotonicMs>,
     /// Owners begun so far.
     lives: u64,
     overview: Arc<Overview>,
 }
 
+/// When is told what can't be done for now.
+#[derive(Default)]
+struct Reminders {
+    membership: Reminder,
+    words: Reminder,
+}
+
 impl<L: SharedLog> Keeper<L> {
     fn run(mut self) -> Result<(), AccountingError> {
-        self.catch_up()?;
+        self.catch_up();
         let mut membership = self.log.join(GROUP, Topic::Events)?;
         while self.goes_on() {
             match membership.partitions(Duration::ZERO) {
                 Ok(mine) => self.reconcile(&mine)?,
                 // The owners go on with what they have: a claim, not the group, says whose a partition is.
-                Err(error) => tracing::warn!(%error, "accounting can't share out partitions for now"),
+                Err(error) => {
+                    if self.reminders.membership.fails(&error.to_string(), self.clock.now().monotonic) {
+                        tracing::warn!(%error, "accounting can't share out partitions for now");
+                    }
+                }
             }
             self.take_changes();
             self.take_words();
@@ -214,7 +231,13 @@ impl<L: SharedLog> Keeper<L> {
             owner.stop();
         }
         for (partition, owner) in owners {
-            owner.join(partition);
+            if let Some(error) = owner.join(partition) {
+                tracing::error!(
+                    partition,
+                    error = &error as &dyn std::error::Error,
+                    "the owner of a partition had stopped"
+                );
+            }
         }
         Ok(())
     }
@@ -224,17 +247,30 @@ impl<L: SharedLog> Keeper<L> {
     }
 
     /// Reads what servers have said until now, before it owns anything. An owner must hear of each server's newest run alone: word by word, of one that restarted
-    /// again and again, it could take an old run for a new one.
-    fn catch_up(&mut self) -> Result<(), AccountingError> {
+    /// again and again, it could take an old run for a new one. A log that doesn't answer is asked again, until it does.
+    fn catch_up(&mut self) {
         let mut ends = BTreeMap::new();
-        for Position { partition, .. } in self.words.positions() {
-            ends.insert(partition, self.words.end(partition)?);
+        while self.goes_on() && ends.len() < self.words.positions().len() {
+            let asked = self
+                .words
+                .positions()
+                .into_iter()
+                .map(|Position { partition, .. }| self.words.end(partition).map(|end| (partition, end)));
+            match asked.collect() {
+                Ok(all) => ends = all,
+                Err(error) => {
+                    let error: LogError = error;
+                    if self.reminders.words.fails(&error.to_string(), self.clock.now().monotonic) {
+                        tracing::warn!(%error, "accounting waits: it can't ask what servers have said");
+                    }
+                    std::thread::sleep(CATCH_UP_RETRY);
+                }
+            }
         }
         let is_behind = |at: &Position| ends.get(&at.partition).is_some_and(|end| at.offset < *end);
         while self.goes_on() && !self.words.is_at_end() && self.words.positions().iter().any(is_behind) {
             self.take_words();
         }
-        Ok(())
     }
 
     /// Ends the owners of partitions that are not this process's any more, and begins those that are, or are to be begun anew.
@@ -245,22 +281,29 @@ impl<L: SharedLog> Keeper<L> {
             if let Some(owner) = self.owners.remove(&partition) {
                 owner.stop();
                 // What it could not commit the next owner does again.
-                owner.join(partition);
+                if let Some(error) = owner.join(partition) {
+                    tracing::warn!(
+                        partition,
+                        error = &error as &dyn std::error::Error,
+                        "the owner of a partition had stopped"
+                    );
+                }
             }
         }
-        for owner in self.owners.values_mut().filter(|owner| owner.failed_at.is_none()) {
-            if owner.has_ended() {
-                owner.failed_at = Some(now);
+        self.retries.retain(|partition, _| mine.contains(partition));
+        let ended: Vec<u32> =
+            self.owners.iter().filter(|(_, owner)| owner.has_ended()).map(|(&partition, _)| partition).collect();
+        for partition in ended {
+            if let Some(owner) = self.owners.remove(&partition) {
+                self.metrics.add(Metric::AccountingRestarts, 1);
+                let begun_at = owner.begun_at;
+                let why = owner.join(partition);
+                self.retries.entry(partition).or_default().ended(partition, begun_at, why.as_ref(), now);
             }
         }
         for &partition in mine {
-            let held = self.owners.get(&partition);
-            let is_due = held.is_none_or(|owner| owner.failed_at.is_some_and(|at| now.since(at) >= RETRY_MS));
-            if is_due {
-                if let Some(owner) = self.owners.remove(&partition) {
-                    self.metrics.add(Metric::AccountingRestarts, 1);
-                    owner.join(partition);
-                }
+            let is_due = self.retries.get(&partition).is_none_or(|retry| retry.is_due(now));
+            if is_due && !self.owners.contains_key(&partition) {
                 let owner = self.begin(partition)?;
                 self.owners.insert(partition, owner);
             }
@@ -308,8 +351,16 @@ impl<L: SharedLog> Keeper<L> {
     fn take_words(&mut self) {
         let records = match self.words.read(WORDS_MAX, WORDS_WAIT) {
             Ok(records) => records,
-            Err(error) => return tracing::warn!(%error, "accounting can't hear the servers for now"),
+            Err(error) => {
+                if self.reminders.words.fails(&error.to_string(), self.clock.now().monotonic) {
+                    tracing::warn!(%error, "accounting can't hear the servers for now");
+                }
+                return;
+            }
         };
+        if !records.is_empty() {
+            self.reminders.words.works();
+        }
         let came = self.clock.now().monotonic;
         for record in records {
             match decode_from_server(&record.payload) {

@@ -13,14 +13,14 @@ use super::backlog::Backlog;
 use crate::clock::Clock;
 use crate::event_log::{LogError, SharedLog};
 use crate::model::{BootId, MonotonicMs};
+use crate::patience::{Backoff, Reminder};
 use crate::store::{LedgerStore, OwnsLedger as _};
 use crate::telemetry::Metrics;
 
-/// An owner at work, or the pause before it is begun anew.
+/// An owner at work.
 pub(super) struct Owner {
     pub(super) backlog: Backlog,
-    /// When it failed.
-    pub(super) failed_at: Option<MonotonicMs>,
+    pub(super) begun_at: MonotonicMs,
     status: Arc<Status>,
     thread: JoinHandle<Result<(), AccountingError>>,
 }
@@ -43,23 +43,80 @@ impl Owner {
         AccountingWatch(Arc::clone(&self.status))
     }
 
-    /// Waits for its end, and says why it ended where that was no order.
-    pub(super) fn join(self, partition: u32) {
+    /// Waits for its end; why it ended where that was no order, and nobody else owns the partition.
+    pub(super) fn join(self, partition: u32) -> Option<AccountingError> {
         match self.thread.join().unwrap_or(Err(AccountingError::Panicked)) {
-            Ok(()) => {}
+            Ok(()) => None,
             Err(AccountingError::Shared(LogError::Fenced(_))) => {
                 tracing::info!(partition, "another process owns the partition now");
+                None
             }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(
-                    partition,
-                    error,
-                    "the owner of a partition stopped; it is begun anew from its last commit"
-                );
-            }
+            Err(error) => Some(error),
         }
     }
+}
+
+/// Shortest pause before a partition whose owner failed is begun anew, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+/// Longest pause, in milliseconds: half of what a recovery may take once Kafka and CQL are back. Who lived for longer begins with the shortest.
+const RETRY_MOST_MS: u64 = 15_000;
+
+/// When a partition whose owner failed is begun anew.
+pub(super) struct Retry {
+    pause: Backoff,
+    due: MonotonicMs,
+    reminder: Reminder,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { pause: Backoff::new(RETRY_MS, RETRY_MOST_MS), due: MonotonicMs(0), reminder: Reminder::default() }
+    }
+}
+
+impl Retry {
+    /// An owner that began at `begun_at` has ended, for this reason if it was one: it is begun anew after a pause, which grows while owners fail soon.
+    pub(super) fn ended(
+        &mut self,
+        partition: u32,
+        begun_at: MonotonicMs,
+        why: Option<&AccountingError>,
+        now: MonotonicMs,
+    ) {
+        if now.since(begun_at) > RETRY_MOST_MS {
+            self.pause.worked();
+            self.reminder.works();
+        }
+        let pause_ms = self.pause.failed();
+        self.due = MonotonicMs(now.0.saturating_add(pause_ms));
+        let Some(error) = why else { return };
+        let said = chain(error);
+        if self.reminder.fails(&said, now) {
+            tracing::error!(
+                partition,
+                error = said,
+                pause_ms,
+                "the owner of a partition stopped; it is begun anew from its last commit"
+            );
+        }
+    }
+
+    /// Whether the pause is over.
+    pub(super) fn is_due(&self, now: MonotonicMs) -> bool {
+        now >= self.due
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        said.push_str(": ");
+        said.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    said
 }
 
 /// All that an owner begins with.
@@ -76,12 +133,12 @@ pub(super) struct Beginning<L> {
 impl<L: SharedLog> Beginning<L> {
     /// Begins on a thread of its own; what the owner is to be told waits in `backlog`.
     pub(super) fn spawn(self, backlog: Backlog) -> Result<Owner, AccountingError> {
-        let status = Arc::clone(&self.status);
+        let (status, begun_at) = (Arc::clone(&self.status), self.clock.now().monotonic);
         let thread = std::thread::Builder::new()
             .name(format!("accounting-{}", self.settings.machine.partition))
             .spawn(move || self.run())
             .map_err(AccountingError::Thread)?;
-        Ok(Owner { backlog, failed_at: None, status, thread })
+        Ok(Owner { backlog, begun_at, status, thread })
     }
 
     /// Claims the partition, loads its books as of the last commit, and runs until it is stopped or can't go on.
@@ -132,4 +189,29 @@ pub(super) fn namer(boot_id: BootId, partition: u32, life: u64) -> [u8; 16] {
     let mut namer = [0; 16];
     namer.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     namer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_fails_again_and_again_is_begun_ever_more_rarely_and_one_that_lived_soon() {
+        let (mut retry, mut now) = (Retry::default(), MonotonicMs(0));
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let begun_at = now;
+            now = MonotonicMs(now.0 + 10);
+            retry.ended(3, begun_at, Some(&AccountingError::Panicked), now);
+            pauses.push(retry.due.since(now));
+            assert!(!retry.is_due(now));
+            now = retry.due;
+            assert!(retry.is_due(now));
+        }
+        assert_eq!(pauses, [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+        let begun_at = now;
+        now = MonotonicMs(now.0 + RETRY_MOST_MS + 1);
+        retry.ended(3, begun_at, None, now);
+        assert_eq!(retry.due.since(now), RETRY_MS);
+    }
 }
