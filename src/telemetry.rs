@@ -100,6 +100,7 @@ metric_table! {
     ShippingLag       Gauge   "shipping_lag_records"         ["journal"]         "Records of this server's journals that are not known to be in the shared log yet."
     ShippingRefused   Gauge   "shipping_refused_records"     ["journal"]         "Records that the shared log can never take, since the start; they stay in the journal."
     KafkaQueue        Gauge   "kafka_queue_records"          []                  "Records handed to Kafka and not acknowledged yet."
+    KafkaReachable    Gauge   "kafka_reachable"              []                  "1 while a broker of Kafka answers and its topics are as they should be."
     AccountingLag     Gauge   "accounting_lag_records"       []                  "Records of the event log that accounting has not applied yet."
     AccountingPartitions Gauge "accounting_partitions"       []                  "Partitions of segue.events that this process owns."
     AccountingRestarts Counter "accounting_restarts_total"   []                  "Owners of partitions that failed and were begun anew."

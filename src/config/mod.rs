@@ -74,6 +74,8 @@ pub struct ServerConfig {
     pub trusted_proxies: AddressRanges,
     /// Time for a client to send its request's head.
     pub request_timeout_ms: u64,
+    /// How long a first start waits for Kafka and CQL.
+    pub start_wait_seconds: u64,
 }
 
 /// The journals' part.
@@ -197,6 +199,7 @@ impl Config {
                 max_body_bytes: raw.number_usize("server.max_body_bytes"),
                 trusted_proxies: raw.parsed("server.trusted_proxies", proxies),
                 request_timeout_ms: raw.number("server.request_timeout_ms"),
+                start_wait_seconds: raw.number("server.start_wait_seconds"),
             },
             data_dir: raw.path("data.dir"),
             journal: JournalConfig {

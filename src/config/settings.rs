@@ -111,6 +111,9 @@ pub const SETTINGS: &[Setting] = &[
         Empty: the header is not looked at, and behind a proxy every request seems to come from it."),
     number("server.request_timeout_ms", 5_000, (100, 60_000), "ms",
         "Time in which a client must have sent its request's head; slower ones are dropped."),
+    number("server.start_wait_seconds", 60, (0, 86_400), "s",
+        "How long one of many servers waits at its first start in a data.dir for a Kafka or CQL that does not answer; then it says so and ends. Once it \
+        has reached both, later starts wait without end: decision and beacon keep beacons meanwhile and are not ready, the others wait."),
 
     setting("data.dir", Kind::Path { default: "./segue-data" },
         "Folder of all state: journals, stores, keys. Created when missing. One process at a time."),

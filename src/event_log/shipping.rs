@@ -18,6 +18,7 @@ use super::{NewRecord, ReadError, Topic, kafka};
 use crate::ending::Ending;
 use crate::journal::{self, SharedDisk};
 use crate::model::Now;
+use crate::patience::Reminder;
 
 /// The log takes its own time and tells each record's fate: what was handed over is never given up from here, and so not sent twice in one life.
 const SHIPPING: ShipperSettings = ShipperSettings {
@@ -37,6 +38,8 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// Records of one read of the log, and how long it waits for them.
 const READ_RECORDS_MAX: usize = 1_000;
 const READ_WAIT: Duration = Duration::from_millis(100);
+/// Pause before the log is asked again how far it reaches.
+const ENDS_RETRY: Duration = Duration::from_millis(500);
 /// How far back the last record of a partition is looked for at first, in offsets: what commits leave behind it has no records.
 const LOOK_BACK: u64 = 16;
 
@@ -75,9 +78,6 @@ pub enum ShippingError {
     /// The checkpoint can't be read or kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The log can't be asked where its partitions end.
-    #[error("the shared log can't be asked how far it reaches")]
-    Log(#[from] LogError),
     /// The thread can't be started.
     #[error("a thread that ships can't be started")]
     Thread(#[source] std::io::Error),
@@ -98,8 +98,9 @@ struct Shared {
     refused: AtomicU64,
     ended: Ending,
     stop: AtomicBool,
-    /// By partition of `segue.events`: the offset after the last record of this server's that the log acknowledged, in whatever run.
-    ends: Mutex<BTreeMap<u32, u64>>,
+    /// By partition of `segue.events`: the offset after the last record of this server's that the log acknowledged, in whatever run. None before the log
+    /// was asked how far earlier runs came.
+    ends: Mutex<Option<BTreeMap<u32, u64>>>,
 }
 
 impl ShippingWatch {
@@ -122,11 +123,11 @@ impl ShippingWatch {
     }
 
     /// Where this server's records end in each partition of `segue.events`; a partition without an entry has none. Ask after [`ShippingWatch::kept`]:
-    /// what is behind that lies before these.
+    /// what is behind that lies before these. None while the log has not answered since the start: then nobody knows.
     #[must_use]
-    pub fn ends(&self) -> Vec<(u32, u64)> {
+    pub fn ends(&self) -> Option<Vec<(u32, u64)>> {
         let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.iter().map(|(&partition, &end)| (partition, end)).collect()
+        ends.as_ref().map(|ends| ends.iter().map(|(&partition, &end)| (partition, end)).collect())
     }
 }
 
@@ -138,7 +139,8 @@ pub struct Shipping {
 }
 
 impl Shipping {
-    /// Begins to ship a journal of `from` into `to`, where an earlier run stopped; `now` reads the clock. Asks `to` how far it reaches.
+    /// Begins to ship a journal of `from` into `to`, where an earlier run stopped; `now` reads the clock. First it asks `to` how far it reaches, again and
+    /// again until that answers; this doesn't wait for it.
     ///
     /// # Errors
     /// [`ShippingError`].
@@ -150,16 +152,12 @@ impl Shipping {
         now: impl Fn() -> Now + Send + 'static,
     ) -> Result<Self, ShippingError> {
         let file = CheckpointFile::open(&**disk, &shipping_file(data_dir, which))?;
-        let ends = match which {
-            Which::Money => ends_of_events(&to)?,
-            Which::Log => BTreeMap::new(),
-        };
         let watch = ShippingWatch(Arc::new(Shared {
             kept: AtomicU64::new(file.checkpoint()),
             refused: AtomicU64::new(0),
             ended: Ending::default(),
             stop: AtomicBool::new(false),
-            ends: Mutex::new(ends),
+            ends: Mutex::new((which == Which::Log).then(BTreeMap::new)),
         }));
         let (told, tells) = channel();
         let shared = Arc::clone(&watch.0);
@@ -252,6 +250,7 @@ impl OnItsWay {
 
 impl<L: SharedLog, N: Fn() -> Now> Thread<L, N> {
     fn run(mut self) -> Result<(), ShippingError> {
+        self.learn_ends();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
             if stopping {
@@ -263,6 +262,24 @@ impl<L: SharedLog, N: Fn() -> Now> Thread<L, N> {
             let end = self.journal().durable_end();
             self.step(ShipperInput::Tail(end))?;
             self.take_told()?;
+        }
+    }
+
+    /// Asks the log where earlier runs' records end, until it answers or this is to stop: what is shipped before that is known could not be marked.
+    fn learn_ends(&self) {
+        let goes_on = || !self.shared.stop.load(Ordering::Acquire);
+        let is_known = || self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let mut reminder = Reminder::default();
+        while goes_on() && !is_known() {
+            match ends_of_events(&self.to, goes_on) {
+                Ok(ends) => *self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends,
+                Err(error) => {
+                    if reminder.fails(&error.to_string(), (self.now)().monotonic) {
+                        tracing::warn!(%error, "the journal waits: the shared log can't be asked how far it reaches");
+                    }
+                    std::thread::sleep(ENDS_RETRY);
+                }
+            }
         }
     }
 
@@ -359,7 +376,7 @@ impl<L: SharedLog, N: Fn() -> Now> Thread<L, N> {
 impl Shared {
     fn taken(&self, position: Position) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = ends.entry(position.partition).or_default();
+        let end = ends.get_or_insert_default().entry(position.partition).or_default();
         *end = (*end).max(position.offset + 1);
     }
 }
@@ -370,8 +387,8 @@ const fn is_hopeless(error: &LogError) -> bool {
 }
 
 /// Where the records end in each partition of `segue.events` that has any. Not the log's own end: behind the last record there may be what a commit
-/// leaves, which no reader ever gets past before the next record comes.
-fn ends_of_events<L: SharedLog>(log: &L) -> Result<BTreeMap<u32, u64>, LogError> {
+/// leaves, which no reader ever gets past before the next record comes. None when `goes_on`, asked again and again, says no.
+fn ends_of_events<L: SharedLog>(log: &L, goes_on: impl Fn() -> bool) -> Result<Option<BTreeMap<u32, u64>>, LogError> {
     let partitions = 0..log.partition_counts().of(Topic::Events);
     let begin: Vec<_> = partitions.map(|partition| Position { partition, offset: 0 }).collect();
     let all = log.reader(Topic::Events, &begin)?;
@@ -381,26 +398,35 @@ fn ends_of_events<L: SharedLog>(log: &L) -> Result<BTreeMap<u32, u64>, LogError>
     }
     let (mut ends, mut back) = (BTreeMap::new(), LOOK_BACK);
     while !unknown.is_empty() {
-        ends.extend(ends_near(log, &unknown, back)?);
+        let Some(found) = ends_near(log, &unknown, back, &goes_on)? else { return Ok(None) };
+        ends.extend(found);
         // One that was read from its beginning and has nothing has no record.
         unknown.retain(|partition, end| !ends.contains_key(partition) && *end > back);
         back = back.saturating_mul(LOOK_BACK);
     }
-    Ok(ends)
+    Ok(Some(ends))
 }
 
 /// The offset after the last record of each partition that has one so many offsets before its known end. Other servers go on writing meanwhile: a
 /// partition is done once it was read to its end of this moment, or past the one known.
-fn ends_near<L: SharedLog>(log: &L, known: &BTreeMap<u32, u64>, back: u64) -> Result<BTreeMap<u32, u64>, LogError> {
+fn ends_near<L: SharedLog>(
+    log: &L,
+    known: &BTreeMap<u32, u64>,
+    back: u64,
+    goes_on: impl Fn() -> bool,
+) -> Result<Option<BTreeMap<u32, u64>>, LogError> {
     let from = |(&partition, end): (&u32, &u64)| Position { partition, offset: end.saturating_sub(back) };
     let mut reader = log.reader(Topic::Events, &known.iter().map(from).collect::<Vec<_>>())?;
     let (mut ends, mut open) = (BTreeMap::new(), known.clone());
-    while !open.is_empty() {
+    while goes_on() {
         let records = reader.read(READ_RECORDS_MAX, READ_WAIT)?;
         ends.extend(records.into_iter().map(|record| (record.partition, record.offset + 1)));
         open.retain(|partition, end| {
             !reader.is_at_end_of(*partition) && ends.get(partition).is_none_or(|read| read < end)
         });
+        if open.is_empty() {
+            return Ok(Some(ends));
+        }
     }
-    Ok(ends)
+    Ok(None)
 }

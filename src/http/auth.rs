@@ -2,7 +2,7 @@
 
 use actix_web::HttpMessage as _;
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 
 use super::problem::Problem;
 use crate::model::{Actor, Role};
@@ -26,8 +26,13 @@ pub fn authenticate(request: &HttpRequest, keys: &KeyRing) -> Result<Actor, Prob
 /// As [`authenticate`], for routes of players alone: an app's key, or an operator's to try things out.
 ///
 /// # Errors
-/// A [`Problem`] with status 401 or, for the keys of advertisers and viewers, 403.
+/// A [`Problem`] with status 401 or, for the keys of advertisers and viewers, 403; 503 while no keys are known at all, as where their store was away when
+/// the server started: a player that is told 401 may never come back.
 pub fn authenticate_player(request: &HttpRequest, keys: &KeyRing) -> Result<Actor, Problem> {
+    if keys.is_empty() {
+        let detail = "this server knows no keys yet; ask again in a moment";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail));
+    }
     let actor = authenticate(request, keys)?;
     match actor.role {
         Role::App(_) | Role::Operator => Ok(actor),

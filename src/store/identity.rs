@@ -14,6 +14,8 @@ use crate::model::{ServerId, WallMs};
 
 const META: &str = "meta";
 const IDENTITY: &[u8] = b"identity";
+/// The identity with the secrets that servers share, where this server is one of many: kept so that it can start while their store is away.
+const SHARED: &[u8] = b"identity.shared";
 
 /// 256 secret bits. Prints as dots.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,10 +130,8 @@ impl Identity {
 
 /// Reads the identity, or makes one and syncs it to disk before anybody can act under it.
 pub(super) fn load_or_create(database: &Database, now: WallMs, entropy: &Entropy) -> Result<Identity, StoreError> {
-    let meta = keyspace(database, META)?;
-    if let Some(row) = meta.get(IDENTITY).map_err(|source| StoreError::Read { what: "the identity", source })? {
-        let row = StoredIdentity::decode(row.as_ref()).map_err(|error| damaged(META, IDENTITY, error))?;
-        return Identity::from_row(&row).ok_or_else(|| damaged(META, IDENTITY, "a field has the wrong length"));
+    if let Some(identity) = read(database, IDENTITY)? {
+        return Ok(identity);
     }
     let identity = Identity::new(now, entropy);
     keep(database, &identity)?;
@@ -140,9 +140,31 @@ pub(super) fn load_or_create(database: &Database, now: WallMs, entropy: &Entropy
 
 /// Writes the identity and syncs it to disk.
 pub(super) fn keep(database: &Database, identity: &Identity) -> Result<(), StoreError> {
+    write(database, IDENTITY, identity)
+}
+
+/// The identity with shared secrets, if one was kept.
+pub(super) fn shared(database: &Database) -> Result<Option<Identity>, StoreError> {
+    read(database, SHARED)
+}
+
+/// Writes the identity with shared secrets and syncs it to disk.
+pub(super) fn keep_shared(database: &Database, identity: &Identity) -> Result<(), StoreError> {
+    write(database, SHARED, identity)
+}
+
+fn read(database: &Database, key: &[u8]) -> Result<Option<Identity>, StoreError> {
+    let meta = keyspace(database, META)?;
+    let row = meta.get(key).map_err(|source| StoreError::Read { what: "the identity", source })?;
+    let Some(row) = row else { return Ok(None) };
+    let row = StoredIdentity::decode(row.as_ref()).map_err(|error| damaged(META, key, error))?;
+    Identity::from_row(&row).map(Some).ok_or_else(|| damaged(META, key, "a field has the wrong length"))
+}
+
+fn write(database: &Database, key: &[u8], identity: &Identity) -> Result<(), StoreError> {
     let meta = keyspace(database, META)?;
     let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-    batch.insert(&meta, IDENTITY, identity.to_row().encode_to_vec());
+    batch.insert(&meta, key, identity.to_row().encode_to_vec());
     batch.commit().map_err(|source| StoreError::Commit { what: "the identity", source })
 }
 

@@ -34,8 +34,8 @@ pub use ledger::{
     OwnsLedger, ReadsLedger, StatementFaults, rows as ledger_rows,
 };
 pub use listener::{
-    CqlListeners, EmbeddedListeners, Listener, ListenerBackend, ListenerChange, ListenerCounts, ListenerStore,
-    Listeners, ReserveError, StoredListener,
+    CqlListeners, EmbeddedListeners, LateListeners, Listener, ListenerBackend, ListenerChange, ListenerCounts,
+    ListenerStore, Listeners, ReserveError, StoredListener,
 };
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.
@@ -141,6 +141,22 @@ impl Store {
             self.identity = rotated;
         }
         Ok(())
+    }
+
+    /// Who this server is, with the secrets that it agreed on with others when it last reached their store; none where it never did.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be read.
+    pub fn shared_identity(&self) -> Result<Option<Identity>, StoreError> {
+        identity::shared(&self.database)
+    }
+
+    /// Keeps the secrets that this server shares with others.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they can't be made durable.
+    pub fn keep_shared_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        identity::keep_shared(&self.database, identity)
     }
 
     /// The catalogue, its history and the API keys.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::cql::drop_keyspace;
 use crate::first_ad::{Operator, target_of};
-use crate::harness::{Server, engine, folder, segue, wait_until};
+use crate::harness::{ClosedDoor, Server, engine, folder, segue, wait_until};
 
 const BUDGET_MICROS: i64 = 10_000_000;
 
@@ -59,12 +59,26 @@ impl Cluster {
 
     /// Starts a server of these roles, in a folder of that name.
     fn start(&self, name: &str, roles: &str) -> Member {
+        let member = self.start_unready(name, roles, &[]);
+        member.server.wait_ready();
+        member
+    }
+
+    /// Starts one with more settings, and doesn't wait until it is ready.
+    fn start_unready(&self, name: &str, roles: &str, more: &[String]) -> Member {
+        let dir = self.folder(name);
+        Member { server: Server::start_unready(&dir, &self.settings(roles, more)), dir }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
         let dir = self.dirs.path().join(name);
         std::fs::create_dir_all(&dir).expect("a folder");
-        let roles = format!("server.roles={roles}");
-        let mut settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
-        settings.push(&roles);
-        Member { server: Server::start(&dir, &settings), dir }
+        dir
+    }
+
+    fn settings<'s>(&'s self, roles: &str, more: &'s [String]) -> Vec<&'s str> {
+        let roles: &'static str = Box::leak(format!("server.roles={roles}").into_boxed_str());
+        self.settings.iter().chain(more).map(String::as_str).chain([roles]).collect()
     }
 }
 
@@ -179,6 +193,98 @@ fn a_change_through_one_api_server_is_served_by_every_decision_server() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["ads"] == json!([])
     });
+}
+
+/// How a server says it is at a path, by what was looked at.
+fn looked(member: &Member, path: &str) -> (u16, Value) {
+    let answer = member.server.request("GET", path, &[], b"");
+    (answer.status, answer.json()["checks"].clone())
+}
+
+#[test]
+fn a_server_that_restarts_while_kafka_or_cql_is_away_hears_beacons_and_is_ready_once_they_are_back() {
+    const NAME: &str =
+        "a_server_that_restarts_while_kafka_or_cql_is_away_hears_beacons_and_is_ready_once_they_are_back";
+    let Some(cluster) = Cluster::new(NAME) else { return };
+    let (brokers, hosts) = (engine("SEGUE_TEST_KAFKA", NAME).expect("there"), cluster.hosts.clone());
+    let campaign = cluster.start("campaign", "campaign");
+    let seller = campaign.operator(&campaign);
+    let line_item = seller.advertise(BUDGET_MICROS);
+    let accounting = cluster.start("accounting", "accounting");
+    let mut decider = cluster.start("decider", "decision,beacon");
+    let mut owed = 0;
+    for (heard, (what, setting, to, wrong)) in (1_i64..).zip([
+        ("kafka", "kafka.brokers", &brokers, "no Kafka broker answers at"),
+        ("cql", "cql.hosts", &hosts, "no CQL server can be used at"),
+    ]) {
+        let ad = decider.operator(&campaign).hear(what);
+        owed += ad["price_micros"].as_i64().expect("operators see the price");
+        decider.server.kill();
+        let door = ClosedDoor::new();
+        let away = [format!("{setting}={}", door.address()), "kafka.connect_timeout_ms=2000".to_owned()];
+        decider = cluster.start_unready("decider", "decision,beacon", &away);
+        let (status, checks) = looked(&decider, "/readyz");
+        let why = checks[what].as_str().unwrap_or_default();
+        assert!(status == 503 && why.contains(wrong) && !why.contains('\n'), "{checks}");
+        assert_eq!(looked(&decider, "/healthz").0, 200);
+        // What it sealed in its last life it opens in this one, and keeps what it hears.
+        for event in ["start", "impression"] {
+            assert_eq!(decider.operator(&campaign).beacon(&ad, event), 204, "{what}: {event}");
+        }
+        let log = decider.server.log();
+        assert_eq!(
+            log.matches(&format!("this server starts without {}", if what == "kafka" { "Kafka" } else { "CQL" }))
+                .count(),
+            1,
+            "{log}"
+        );
+        door.open(to.clone());
+        decider.server.wait_ready();
+        wait_until("what it heard meanwhile is billed", || billed(&seller, &line_item) == (heard, owed));
+    }
+
+    // The others wait too: without Kafka behind their port, without CQL before it.
+    for (name, roles, member) in [("accounting", "accounting", accounting), ("campaign", "campaign", campaign)] {
+        member.server.kill();
+        let door = ClosedDoor::new();
+        let away = [format!("kafka.brokers={}", door.address()), "kafka.connect_timeout_ms=2000".to_owned()];
+        let member = cluster.start_unready(name, roles, &away);
+        let (status, checks) = looked(&member, "/readyz");
+        assert!(
+            status == 503 && checks["kafka"].as_str().is_some_and(|why| why.contains("check kafka.brokers")),
+            "{checks}"
+        );
+        assert_eq!(looked(&member, "/healthz").0, 200, "{name}");
+        door.open(brokers.clone());
+        member.server.wait_ready();
+        assert!(member.server.terminate().success(), "{}", member.server.log());
+    }
+}
+
+#[test]
+fn a_first_start_without_kafka_or_cql_ends_with_one_line_that_says_what_to_do() {
+    const NAME: &str = "a_first_start_without_kafka_or_cql_ends_with_one_line_that_says_what_to_do";
+    let Some(cluster) = Cluster::new(NAME) else { return };
+    let door = ClosedDoor::new();
+    for (setting, told) in [("kafka.brokers", "check kafka.brokers"), ("cql.hosts", "check cql.hosts")] {
+        let dir = cluster.folder(setting);
+        let more = [
+            format!("{setting}={}", door.address()),
+            "server.start_wait_seconds=1".to_owned(),
+            "kafka.connect_timeout_ms=1000".to_owned(),
+        ];
+        let status = Server::start_to_its_end(&dir, &cluster.settings("decision,beacon", &more));
+        let log = std::fs::read_to_string(dir.join("stderr.log")).expect("a log");
+        assert_eq!(status.code(), Some(3), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains("segue could not start") && last.contains(told), "{log}");
+    }
+    // What waiting doesn't mend is told at once, also where it would be waited for.
+    let dir = cluster.folder("topics");
+    let more = ["kafka.topic_prefix=nobodys.".to_owned()];
+    assert!(!Server::start_to_its_end(&dir, &cluster.settings("accounting", &more)).success());
+    let log = std::fs::read_to_string(dir.join("stderr.log")).expect("a log");
+    assert!(log.contains("run `segue topics apply`"), "{log}");
 }
 
 #[test]

@@ -91,6 +91,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server over the folder, with settings such as `journal.ack_timeout_ms=500`, and waits until it is ready.
     pub(crate) fn start(folder: &Path, settings: &[&str]) -> Self {
+        let server = Self::start_unready(folder, settings);
+        server.wait_ready();
+        server
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn wait_ready(&self) {
+        wait_until(
+            "the server is ready",
+            || matches!(self.try_request("GET", "/readyz", &[], b""), Some(answer) if answer.status == 200),
+        );
+    }
+
+    /// Starts a server over the folder, and waits until it listens.
+    pub(crate) fn start_unready(folder: &Path, settings: &[&str]) -> Self {
         let (mut child, stderr) = spawn(folder, settings, Stdio::piped());
         let first_line = first_line_of(&mut child);
         let Some(address) = first_line.as_deref().and_then(announced) else {
@@ -98,12 +113,7 @@ impl Server {
             let status = child.wait();
             panic!("the server did not say where it listens, but {first_line:?}; {status:?}\n{}", text_of(&stderr));
         };
-        let server = Self { id: child.id(), child: Mutex::new(child), address, stderr };
-        wait_until(
-            "the server is ready",
-            || matches!(server.try_request("GET", "/readyz", &[], b""), Some(answer) if answer.status == 200),
-        );
-        server
+        Self { id: child.id(), child: Mutex::new(child), address, stderr }
     }
 
     /// Starts a server that is to die before it serves, and waits for its end.
@@ -250,6 +260,40 @@ fn unchunked(mut rest: &str) -> Option<String> {
         }
         body.push_str(after.get(..size)?);
         rest = after.get(size + 2..)?;
+    }
+}
+
+/// An address of this machine at which nobody listens, until it is [opened](Self::open) onto another.
+pub(crate) struct ClosedDoor(SocketAddr);
+
+impl ClosedDoor {
+    pub(crate) fn new() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        Self(free.expect("a free port"))
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0
+    }
+
+    /// From now on whoever comes is connected to `to`. Ends with the process.
+    pub(crate) fn open(&self, to: String) {
+        let listener = std::net::TcpListener::bind(self.0).expect("the port is free still");
+        std::thread::spawn(move || {
+            for came in listener.incoming().map_while(Result::ok) {
+                let Ok(there) = TcpStream::connect(&to) else { continue };
+                for (mut from, mut into) in
+                    [(came.try_clone(), there.try_clone()), (there.try_clone(), came.try_clone())]
+                        .into_iter()
+                        .filter_map(|(from, into)| from.ok().zip(into.ok()))
+                {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut into);
+                        let _ = into.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
     }
 }
 

@@ -6,8 +6,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::super::system::{joined, spawn};
+use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::event_log::SharedLog;
+use crate::patience::Reminder;
 use crate::roles::catalogue_feed::{CatalogueFeed, FeedChange};
 use crate::roles::health::Lights;
 use crate::telemetry::{Metric, Metrics};
@@ -44,7 +46,7 @@ impl Feed {
 pub(super) fn follow<L: SharedLog>(
     log: L,
     lights: Arc<Lights>,
-    metrics: Metrics,
+    (clock, metrics): (Clock, Metrics),
     mut takers: Vec<Taker>,
 ) -> anyhow::Result<Feed> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -61,6 +63,7 @@ pub(super) fn follow<L: SharedLog>(
             // A feed that holds nothing yet is of a network that nobody has made.
             lights.catalog.store(true, Ordering::Release);
         };
+        let mut reminder = Reminder::default();
         let mut feed = loop {
             match CatalogueFeed::open(&log, goes_on) {
                 Ok(Some((feed, whole))) => {
@@ -71,17 +74,24 @@ pub(super) fn follow<L: SharedLog>(
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the catalogue can't be read for now");
+                    if reminder.fails(&error.to_string(), clock.now().monotonic) {
+                        tracing::warn!(%error, "the catalogue can't be read for now");
+                    }
                     std::thread::sleep(FEED_RETRY);
                 }
             }
         };
         while goes_on() {
             match feed.next(FEED_WAIT) {
-                Ok(Some(change)) => take(&change),
+                Ok(Some(change)) => {
+                    reminder.works();
+                    take(&change);
+                }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "changes of the catalogue can't be read for now");
+                    if reminder.fails(&error.to_string(), clock.now().monotonic) {
+                        tracing::warn!(%error, "changes of the catalogue can't be read for now");
+                    }
                     std::thread::sleep(FEED_RETRY);
                 }
             }

@@ -1,10 +1,12 @@
 //! One of many servers: the same roles as in one process, over an event log in Kafka and state in CQL.
 //!
-//! Start: data directory (who this server is) → journals, recovered → CQL: the schema, and the secrets that all servers share → Kafka: the topics → what an
-//! earlier run had not shipped → the roles → the catalogue, from its feed → HTTP. Nobody is ready before the catalogue is there. End: not ready → leases
+//! Start: data directory (who this server is) → CQL: the schema, and the secrets that all servers share → journals, recovered → Kafka: the topics → what an
+//! earlier run had not shipped → the roles → the catalogue, from its feed → HTTP. Nobody is ready before the catalogue is there; what may be away meanwhile
+//! says `reaching`. End: not ready → leases
 //! given back → HTTP drained → listeners flushed → the journal shipped, and this server's last word said → partitions handed on → the rest.
 
 mod following;
+mod reaching;
 mod roles;
 
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +18,7 @@ use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 
 use self::following::{Feed, Taker, follow};
+use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach_kafka};
 use self::roles::{Decider, Seller, account, control, decide, sell};
 use super::Base;
 use super::accounting::faults;
@@ -30,10 +33,10 @@ use crate::http::admin::{Admin, Gauges};
 use crate::http::server;
 use crate::journal::{RealDisk, SharedDisk};
 use crate::roles::accounting::PartitionsHandle;
-use crate::roles::api_keys::{KeyWatch, LiveKeys, agreed_secret, shared_secret};
+use crate::roles::api_keys::{KeyWatch, LiveKeys};
+use crate::roles::campaign::CampaignHandle;
 use crate::roles::health::{Health, Lights, Look};
-use crate::store::cql::CqlSession;
-use crate::store::{CqlCatalog, Identity, ListenerBackend, Store, StoreError, TokenKey};
+use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Store, StoreError};
 use crate::telemetry::{Metric, RequestIds};
 
 /// How long a stop waits for the journal to be shipped, and for the log to take this server's last word. What is not shipped by then is by the next run.
@@ -55,9 +58,10 @@ struct Parts {
     log: EventLog,
     journal: Arc<EmbeddedLog>,
     kafka: KafkaLog,
+    presence: KafkaPresence,
     shipping: [Shipping; 2],
     feed: Feed,
-    keys: KeyWatch,
+    keys: Keys,
     decider: Option<Decider>,
     accounting: Option<PartitionsHandle>,
     seller: Option<Seller>,
@@ -74,9 +78,23 @@ struct Built {
 
 /// What has to be opened before: it lives on the runtime.
 struct Opened {
-    session: CqlSession,
-    catalog: CqlCatalog,
+    store: Store,
+    cql: Cql,
     listeners: Option<ListenerBackend>,
+    /// How long Kafka is waited for, in milliseconds, and whether the start goes on without it then.
+    kafka_wait: (u64, bool),
+}
+
+/// CQL, reached or not yet.
+enum Cql {
+    Reached(Reached),
+    /// Decision and beacon alone: with the identity of before.
+    Away {
+        why: StoreError,
+        identity: Identity,
+        listeners: LateListeners,
+        runtime: tokio::runtime::Handle,
+    },
 }
 
 /// Starts a server of these roles. Returns once it listens; it is not ready before it has the catalogue (`/readyz` says when).
@@ -84,10 +102,31 @@ struct Opened {
 /// # Errors
 /// Whatever keeps it from starting, in a line that says what to do; nothing is left running then.
 pub async fn start(config: &Config, roles: SharedRoles, clock: Clock, entropy: &Entropy) -> anyhow::Result<Member> {
-    let session = CqlSession::open(config.cql.as_ref().context("cql.hosts is not set")?).await?;
-    let catalog = CqlCatalog::open(session.clone(), entropy.clone()).await?;
-    let listeners = if roles.decision { Some(ListenerBackend::cql(&session).await?) } else { None };
-    let opened = Opened { session, catalog, listeners };
+    let connection = config.cql.as_ref().context("cql.hosts is not set")?;
+    let store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
+    let kept = store.shared_identity()?;
+    let is_decider = roles.decision && !roles.campaign && !roles.accounting;
+    let first_wait_ms = config.server.start_wait_seconds.saturating_mul(1_000);
+    let (cql_wait_ms, kafka_wait) = match (&kept, is_decider) {
+        (None, _) => (first_wait_ms, (first_wait_ms, false)),
+        (Some(_), true) => (0, (0, true)),
+        (Some(_), false) => (u64::MAX, (0, true)),
+    };
+    let reached = reach_cql(connection, store.identity(), cql_wait_ms, (&clock, entropy)).await;
+    let (cql, listeners) = match (reached, kept) {
+        (Ok(reached), _) => {
+            let listeners = if roles.decision { Some(ListenerBackend::cql(&reached.session).await?) } else { None };
+            (Cql::Reached(reached), listeners)
+        }
+        (Err(why), Some(identity)) if may_pass(&why) && is_decider => {
+            let listeners = LateListeners::new(connection);
+            let runtime = tokio::runtime::Handle::current();
+            let backend = ListenerBackend::Late(listeners.clone());
+            (Cql::Away { why, identity, listeners, runtime }, Some(backend))
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    let opened = Opened { store, cql, listeners, kafka_wait };
     let (given, entropy) = (config.clone(), entropy.clone());
     // It waits for the disk, for Kafka and for CQL: not on a thread of the runtime.
     let built = tokio::task::spawn_blocking(move || build(&given, roles, clock, &entropy, opened));
@@ -103,37 +142,58 @@ fn build(
     entropy: &Entropy,
     opened: Opened,
 ) -> anyhow::Result<Built> {
-    let Opened { session, catalog, listeners } = opened;
-    let store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
-    let identity = shared_identity(store.identity(), &catalog)?;
+    let Opened { store, cql, listeners, kafka_wait: (kafka_wait_ms, goes_on_without) } = opened;
+    let identity = match &cql {
+        Cql::Reached(reached) => reached.identity.clone(),
+        Cql::Away { identity, .. } => identity.clone(),
+    };
     let faults = faults(config);
     let base = Base::open(config, identity, &faults, clock, entropy)?;
     let EventLog::Embedded(journal) = &base.log;
     let kafka = open_kafka(&base)?;
+    let away = reach_kafka(&kafka, kafka_wait_ms, &base.clock)?;
+    match &away {
+        Some(trouble) if !goes_on_without => return Err(trouble.clone().into()),
+        // Both were there: this server is of this network from now on, and starts again without them.
+        None if matches!(cql, Cql::Reached(_)) => store.keep_shared_identity(&base.identity)?,
+        _ => {}
+    }
+    let presence = KafkaPresence::start(kafka.clone(), away.as_ref(), (base.clock.clone(), base.metrics.clone()))?;
     let shipping = [ship(&base, journal, Which::Money, &kafka)?, ship(&base, journal, Which::Log, &kafka)?];
 
     let mut takers: Vec<Taker> = Vec::new();
     let (listener, address) = bind(config)?;
-    let seller = roles.campaign.then(|| sell(&base, catalog.clone(), &kafka)).transpose()?;
-    let keys = match &seller {
-        Some((campaigns, _)) => campaigns.live_keys(),
-        None => LiveKeys::open(&catalog, base.identity.api_key_secret)?,
+    let seller = match &cql {
+        Cql::Reached(reached) if roles.campaign => Some(sell(&base, reached.catalog.clone(), &kafka)?),
+        _ => None,
     };
     let (campaigns, seller) = seller.unzip();
+    let (keys, keeping) = keep_keys(&base, &store, &cql, campaigns.as_ref())?;
     if let Some(campaigns) = campaigns.clone() {
         takers.push(Box::new(move |change| campaigns.apply_feed(change.version, &change.revisions)));
     }
-    let watch = KeyWatch::start(catalog, keys.clone());
     let decided =
         listeners.map(|listeners| decide(&base, (&kafka, &shipping[0]), listeners, (keys, address), &mut takers));
     let (decider, player) = decided.transpose()?.unzip();
-    let accounting = roles.accounting.then(|| account(&base, &kafka, &session, faults, &mut takers)).transpose()?;
+    let session = match cql {
+        Cql::Reached(reached) => Some(reached.session),
+        Cql::Away { .. } => None,
+    };
+    let accounting = match &session {
+        Some(session) if roles.accounting => Some(account(&base, &kafka, session, faults, &mut takers)?),
+        _ => None,
+    };
 
     let lights = Arc::new(Lights::default());
-    let control = campaigns.map(|campaigns| control(&base, campaigns, session, accounting.as_ref()));
+    let control =
+        campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, accounting.as_ref()));
     let gauges = gauges(journal, &kafka, &shipping);
-    let feed = follow(kafka.clone(), Arc::clone(&lights), base.metrics.clone(), takers)?;
-    let health = health(&base, &lights, (&kafka, &shipping, &feed), (decider.as_ref(), accounting.as_ref()));
+    let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
+    let mut ready = vec![("kafka", presence.look())];
+    if let Keys::Late(late) = &keeping {
+        ready.push(("cql", late.look()));
+    }
+    let health = health(&base, (&lights, ready), (&kafka, &shipping, &feed), (decider.as_ref(), accounting.as_ref()));
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
@@ -142,26 +202,54 @@ fn build(
         clock: base.clock.clone(),
     };
     let (log, journal) = (base.log.clone(), Arc::clone(journal));
-    let parts = Parts { lights, log, journal, kafka, shipping, feed, keys: watch, decider, accounting, seller };
+    let parts =
+        Parts { lights, log, journal, kafka, presence, shipping, feed, keys: keeping, decider, accounting, seller };
     Ok(Built { listener, address, routes, health, parts })
 }
 
-/// This server's id, and the secrets of the first that came: a token that one sealed every other opens.
-fn shared_identity(own: &Identity, catalog: &CqlCatalog) -> Result<Identity, StoreError> {
-    Ok(Identity {
-        api_key_secret: shared_secret(catalog, own.api_key_secret)?,
-        listener_secret: agreed_secret(catalog, "listener_secret", own.listener_secret)?,
-        token_key: TokenKey { id: 0, secret: agreed_secret(catalog, "token_key", own.token_key.secret)? },
-        previous_token_key: None,
-        ..own.clone()
-    })
+/// Who keeps the API keys as they are in the store.
+enum Keys {
+    Watched(KeyWatch),
+    Late(LateCql),
+}
+
+/// The API keys, and who keeps them as they are in CQL; those of a server that started without it come once it is reached.
+fn keep_keys(
+    base: &Base<'_>,
+    store: &Store,
+    cql: &Cql,
+    campaigns: Option<&CampaignHandle>,
+) -> anyhow::Result<(LiveKeys, Keys)> {
+    let secret = base.identity.api_key_secret;
+    match cql {
+        Cql::Reached(Reached { catalog, .. }) => {
+            let keys = match campaigns {
+                Some(campaigns) => campaigns.live_keys(),
+                None => LiveKeys::open(catalog, secret)?,
+            };
+            Ok((keys.clone(), Keys::Watched(KeyWatch::start(catalog.clone(), keys))))
+        }
+        Cql::Away { why, identity, listeners, runtime } => {
+            let connection = base.config.cql.clone().context("cql.hosts is not set")?;
+            let keys = LiveKeys::new(KeyRing::new(secret));
+            let _runtime = runtime.enter();
+            let late = LateCql::start(
+                connection,
+                why,
+                (store.identity().clone(), identity.clone()),
+                (keys.clone(), listeners.clone()),
+                (base.clock.clone(), base.entropy.clone()),
+            );
+            Ok((keys, Keys::Late(late)))
+        }
+    }
 }
 
 fn open_kafka(base: &Base<'_>) -> anyhow::Result<KafkaLog> {
     let connection = base.config.kafka.clone().context("kafka.brokers is not set")?;
     let (partitions, compression) = (base.config.kafka_partitions, base.config.kafka_compression);
     let clock = base.clock.clone();
-    Ok(KafkaLog::open(KafkaLogConfig { connection, partitions, compression }, move || clock.now().wall)?)
+    Ok(KafkaLog::begin(KafkaLogConfig { connection, partitions, compression }, move || clock.now().wall)?)
 }
 
 fn ship(base: &Base<'_>, journal: &Arc<EmbeddedLog>, which: Which, kafka: &KafkaLog) -> anyhow::Result<Shipping> {
@@ -172,7 +260,7 @@ fn ship(base: &Base<'_>, journal: &Arc<EmbeddedLog>, which: Which, kafka: &Kafka
 
 fn health(
     base: &Base<'_>,
-    lights: &Arc<Lights>,
+    (lights, mut ready): (&Arc<Lights>, Vec<(&'static str, Look)>),
     (kafka, shipping, feed): (&KafkaLog, &[Shipping; 2], &Feed),
     (decider, accounting): (Option<&Decider>, Option<&PartitionsHandle>),
 ) -> Health {
@@ -185,8 +273,8 @@ fn health(
     if let Some(watch) = accounting.map(PartitionsHandle::watch) {
         healthy.push(("accounting", goes_on(move || watch.has_ended())));
     }
-    let ready = decider.map(|decider| ("leases", gets_leases(&decider.side.leases)));
-    Health::new(base.log.clone(), Arc::clone(lights), healthy, ready.into_iter().collect())
+    ready.extend(decider.map(|decider| ("leases", gets_leases(&decider.side.leases))));
+    Health::new(base.log.clone(), Arc::clone(lights), healthy, ready)
 }
 
 /// What is read when somebody asks for the metrics.
@@ -251,9 +339,13 @@ impl Parts {
 
     /// Ends the parts, in the order in which they depend on each other.
     fn end(self) -> anyhow::Result<()> {
-        let Self { log, journal, kafka, shipping, feed, keys, decider, accounting, .. } = self;
+        let Self { log, journal, kafka, presence, shipping, feed, keys, decider, accounting, .. } = self;
+        presence.ending();
         let followed = feed.end();
-        drop(keys);
+        match keys {
+            Keys::Watched(watch) => drop(watch),
+            Keys::Late(late) => tokio::runtime::Handle::current().block_on(late.stop()),
+        }
         // Writes what is queued, and takes nothing any more: its end is the end of all that this run has received.
         log.close();
         let (mut decided, mut link) = (Ok(()), None);
@@ -270,7 +362,7 @@ impl Parts {
                 "records {kept} to {end} of the money journal are not in Kafka yet: start a server on this data.dir again once Kafka answers"
             ));
         } else if let Some(link) = link
-            && !link.close(&kafka, money.watch().ends(), SHIP_PATIENCE)
+            && !money.watch().ends().is_some_and(|ends| link.close(&kafka, ends, SHIP_PATIENCE))
         {
             tracing::warn!(
                 "this server's last word is not in Kafka: accounting waits for it until it is back, or declared lost"
@@ -278,6 +370,6 @@ impl Parts {
         }
         let closed = accounting.map_or(Ok(()), |accounting| accounting.stop().context("ending accounting"));
         let stopped = money.stop().and(of_log.stop()).context("ending the shipping");
-        followed.and(decided).and(shipped).and(closed).and(stopped).and(journal_is_whole(&log))
+        followed.and(presence.end()).and(decided).and(shipped).and(closed).and(stopped).and(journal_is_whole(&log))
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn decide(
         (move || log.durable_end(Topic::Events), money.watch()),
         base.clock.clone(),
         move |partition, message| keeper.deliver(partition, message),
-    )?);
+    ));
     let (mut publish, rebuilding) = publish_to(base, &side, |_| {})?;
     takers.push(Box::new(move |change| publish(change.to_change())));
     let to_accounting = Arc::clone(&link);

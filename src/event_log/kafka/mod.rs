@@ -86,7 +86,16 @@ impl KafkaLog {
     /// # Errors
     /// [`Trouble`]: one line that says what to do.
     pub fn open(config: KafkaLogConfig, clock: impl Fn() -> WallMs + Send + Sync + 'static) -> Result<Self, Trouble> {
-        topics::Admin::connect(&config.connection)?.check(&config.connection, &config.partitions)?;
+        let log = Self::begin(config, clock)?;
+        log.check()?;
+        Ok(log)
+    }
+
+    /// As [`Self::open`], without waiting for a broker: what is handed over waits until one answers. `clock` reads the wall clock.
+    ///
+    /// # Errors
+    /// [`Trouble`], of the settings' files alone.
+    pub fn begin(config: KafkaLogConfig, clock: impl Fn() -> WallMs + Send + Sync + 'static) -> Result<Self, Trouble> {
         let watch = Arc::new(Watch::default());
         let mut client = producer_config(&config)?;
         client.set("message.timeout.ms", "0"); // tried again without end
@@ -94,6 +103,31 @@ impl KafkaLog {
         let producer: ThreadedProducer<Acknowledging> =
             client.create_with_context(context).map_err(|error| watch.trouble("make a producer", &error))?;
         Ok(Self(Arc::new(Inner { config, clock: Box::new(clock), watch, producer })))
+    }
+
+    /// Whether the topics are there, have the configured partitions and enough replicas in sync. Waits for a broker, the connection's timeout at most.
+    ///
+    /// # Errors
+    /// [`Trouble`]: one line that says what to do. [`Trouble::may_pass`] tells an outage from what somebody has to mend.
+    pub fn check(&self) -> Result<(), Trouble> {
+        let KafkaLogConfig { connection, partitions, .. } = &self.0.config;
+        topics::Admin::connect(connection)?.check(connection, partitions)
+    }
+
+    /// Whether a broker answers now. Waits for it, the connection's timeout at most.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn look(&self) -> Result<(), Trouble> {
+        let connection = &self.0.config.connection;
+        let (one, wait) = (self.topic_name(Topic::Catalog), Duration::from_millis(connection.connect_timeout_ms));
+        match self.0.producer.client().fetch_metadata(Some(&one), wait) {
+            Ok(_) => {
+                self.0.watch.clear();
+                Ok(())
+            }
+            Err(error) => Err(self.0.watch.trouble("ask its brokers", &error)),
+        }
     }
 
     /// Why nothing can be appended any more, if that is so: the producer lost its place in a partition's order. Only a new start helps.

@@ -134,3 +134,22 @@ pub enum Trouble {
         reason: String,
     },
 }
+
+impl Trouble {
+    /// Whether it may end without anybody changing settings, rights or topics: brokers that are away, or too few of them.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TooFewReplicas { .. } | Self::Other { .. } => true,
+            Self::Refused { .. }
+            | Self::Tls { .. }
+            | Self::File { .. }
+            | Self::TopicsMissing { .. }
+            | Self::Partitions { .. }
+            | Self::TooFewBrokers { .. }
+            | Self::Denied { .. }
+            | Self::TooLarge { .. }
+            | Self::NoOffset { .. } => false,
+        }
+    }
+}

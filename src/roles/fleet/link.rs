@@ -14,6 +14,7 @@ use super::{Echo, FromServer, Mark, REPORT_LINES_MAX, Word, decode_from_accounti
 use crate::clock::Clock;
 use crate::event_log::{LogError, LogReader, NewRecord, Position, SharedLog, ShippingWatch, Topic};
 use crate::model::{BootId, MonotonicMs, Now, ServerId, WallMs};
+use crate::patience::Reminder;
 use crate::roles::accounting::{Message, ServerReport};
 
 /// Time between two words that say nothing new, in milliseconds.
@@ -68,10 +69,7 @@ impl std::fmt::Debug for FleetLink {
 
 impl FleetLink {
     /// Begins to listen and to speak. `journal_end` says how far the money journal is durable, `shipping` how far that is in the log; `deliver` takes what
-    /// accounting says, with the partition for which it speaks, and must not block for long.
-    ///
-    /// # Errors
-    /// [`LogError`] when the log can't be read.
+    /// accounting says, with the partition for which it speaks, and must not block for long. Until the log answers it neither hears nor speaks.
     ///
     /// # Panics
     /// When the operating system gives no thread.
@@ -81,12 +79,7 @@ impl FleetLink {
         (journal_end, shipping): (impl Fn() -> u64 + Send + 'static, ShippingWatch),
         clock: Clock,
         deliver: impl Fn(u32, Message) + Send + 'static,
-    ) -> Result<Self, LogError> {
-        let partition = log.partition_counts().partition(Topic::Leases, &settings.server_id.to_bytes());
-        // What was said before is for earlier runs.
-        let from = Position { partition, offset: 0 };
-        let end = log.reader(Topic::Leases, &[from])?.end(partition)?;
-        let reader = log.reader(Topic::Leases, &[Position { partition, offset: end }])?;
+    ) -> Self {
         let shared = Arc::new(Shared {
             settings,
             clock,
@@ -96,12 +89,11 @@ impl FleetLink {
             echoes: Mutex::default(),
         });
         let say = {
-            let shared = Arc::clone(&shared);
+            let (shared, log) = (Arc::clone(&shared), log.clone());
             move |word| shared.say(&log, word)
         };
         let thread = Thread {
             shared: Arc::clone(&shared),
-            reader,
             say: say.clone(),
             deliver,
             journal_end,
@@ -111,9 +103,9 @@ impl FleetLink {
         };
         let thread = std::thread::Builder::new()
             .name("fleet".to_owned())
-            .spawn(move || thread.run())
+            .spawn(move || thread.run(&log))
             .expect("the operating system gives a thread at the start");
-        Ok(Self { shared, say: Box::new(say), thread: Some(thread) })
+        Self { shared, say: Box::new(say), thread: Some(thread) }
     }
 
     /// Tells accounting what this server did. Doesn't block.
@@ -210,9 +202,8 @@ impl Shared {
     }
 }
 
-struct Thread<R, S, D, E> {
+struct Thread<S, D, E> {
     shared: Arc<Shared>,
-    reader: R,
     say: S,
     deliver: D,
     journal_end: E,
@@ -222,24 +213,50 @@ struct Thread<R, S, D, E> {
     spoke_at: Option<MonotonicMs>,
 }
 
-impl<R, S, D, E> Thread<R, S, D, E>
+impl<S, D, E> Thread<S, D, E>
 where
-    R: LogReader,
     S: Fn(Word),
     D: Fn(u32, Message),
     E: Fn() -> u64,
 {
-    fn run(mut self) {
+    fn run<L: SharedLog>(mut self, log: &L) {
+        let mut reminder = Reminder::default();
+        let mut reader = None;
         while !self.shared.stop.load(Ordering::Acquire) {
-            self.speak();
-            match self.reader.read(READ_MAX, READ_WAIT) {
-                Ok(records) => records.iter().for_each(|record| self.listen(&record.payload, record.offset)),
+            let heard = match &mut reader {
+                None => self.begin_to_hear(log).map(|begun| {
+                    reader = Some(begun);
+                    Vec::new()
+                }),
+                Some(reader) => {
+                    self.speak();
+                    reader.read(READ_MAX, READ_WAIT)
+                }
+            };
+            match heard {
+                Ok(records) => {
+                    for record in &records {
+                        self.listen(&record.payload, record.offset);
+                    }
+                    if !records.is_empty() {
+                        reminder.works();
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "this server can't hear accounting for now");
+                    if reminder.fails(&error.to_string(), self.shared.clock.now().monotonic) {
+                        tracing::warn!(%error, "this server can't hear accounting for now");
+                    }
                     std::thread::sleep(RETRY);
                 }
             }
         }
+    }
+
+    /// A reader of what is said from now on: what was said before is for earlier runs. Nothing is said to this one before it has spoken.
+    fn begin_to_hear<L: SharedLog>(&self, log: &L) -> Result<L::Reader, LogError> {
+        let partition = log.partition_counts().partition(Topic::Leases, &self.shared.settings.server_id.to_bytes());
+        let end = log.reader(Topic::Leases, &[Position { partition, offset: 0 }])?.end(partition)?;
+        log.reader(Topic::Leases, &[Position { partition, offset: end }])
     }
 
     fn listen(&self, payload: &[u8], offset: u64) {
@@ -263,9 +280,10 @@ where
         let Now { wall, monotonic } = self.shared.clock.now();
         if let Some((until, end)) = self.next_mark
             && self.shipping.kept() >= end
+            && let Some(ends) = self.shipping.ends()
         {
             self.next_mark = None;
-            (self.say)(Word::Complete(Mark { until, ends: self.shipping.ends() }));
+            (self.say)(Word::Complete(Mark { until, ends }));
         }
         if self.spoke_at.is_some_and(|at| monotonic.since(at) < SPEAK_EVERY_MS) {
             return;

@@ -1,5 +1,5 @@
 //! CQL: Cassandra or ScyllaDB. How it is reached ([`CqlConnection`]), its tables ([`schema`]), and the one session that the stores share
-//! ([`CqlSession`]); the stores themselves are beside their embedded twins. No role uses it yet.
+//! ([`CqlSession`]); the stores themselves are beside their embedded twins.
 
 pub mod schema;
 mod session;
@@ -158,6 +158,24 @@ pub enum CqlTrouble {
         /// What driver or server said.
         reason: String,
     },
+}
+
+impl CqlTrouble {
+    /// Whether it may end without anybody changing settings, rights or schema: servers that are away, too few, or slow.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TooFewReplicas { .. } | Self::Late { .. } | Self::Other { .. } => true,
+            Self::Password { .. }
+            | Self::Denied { .. }
+            | Self::Datacenter { .. }
+            | Self::NoSchema(_)
+            | Self::Older { .. }
+            | Self::Newer { .. }
+            | Self::Changed { .. }
+            | Self::Busy(_) => false,
+        }
+    }
 }
 
 impl CqlConnection {

@@ -1,13 +1,13 @@
 //! What is asked of a listeners' store, and the two that there are.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fjall::Database;
 
 use super::super::StoreError;
-use super::super::cql::CqlSession;
+use super::super::cql::{CqlConnection, CqlSession, CqlTrouble};
 use super::cql::CqlListeners;
 use super::embedded::EmbeddedListeners;
 use super::format;
@@ -155,6 +155,104 @@ pub enum ListenerBackend {
     Embedded(EmbeddedListeners),
     /// In CQL, shared by servers.
     Cql(CqlListeners),
+    /// In CQL, which may not have been reached yet.
+    Late(LateListeners),
+}
+
+/// Listeners in CQL for a server that starts while that is away. Until it is [reached](Self::reached) nobody can be read, and changes are dropped and
+/// counted. Clones are one store.
+#[derive(Clone, Debug)]
+pub struct LateListeners {
+    reached: Arc<OnceLock<CqlListeners>>,
+    dropped: Arc<AtomicU64>,
+    max_age_ms: i64,
+    read_wait_ms: u64,
+    hosts: String,
+}
+
+impl LateListeners {
+    /// A store at this address that was not reached yet.
+    #[must_use]
+    pub fn new(connection: &CqlConnection) -> Self {
+        Self {
+            reached: Arc::default(),
+            dropped: Arc::default(),
+            max_age_ms: i64::try_from(connection.listener_max_age_ms).unwrap_or(i64::MAX),
+            read_wait_ms: connection.read_timeout_ms,
+            hosts: connection.hosts.join(","),
+        }
+    }
+
+    /// It was reached: from now on it is used.
+    ///
+    /// # Errors
+    /// [`StoreError::Cql`] when the statements can't be prepared.
+    pub async fn reached(&self, session: &CqlSession) -> Result<(), StoreError> {
+        let opened = CqlListeners::open(session).await?;
+        // Reached twice: the first one stays.
+        let _ = self.reached.set(opened);
+        Ok(())
+    }
+
+    fn there(&self) -> Result<&CqlListeners, StoreError> {
+        self.reached.get().ok_or_else(|| {
+            let (hosts, reason) = (self.hosts.clone(), "not reached since the start".to_owned());
+            CqlTrouble::Unreachable { hosts, reason }.into()
+        })
+    }
+}
+
+impl ListenerStore for LateListeners {
+    async fn load(&self, key: ListenerKey, now: WallMs) -> Result<StoredListener, StoreError> {
+        self.there()?.load(key, now).await
+    }
+
+    async fn establish(&self, key: ListenerKey, pseudonym: Pseudonym) -> Result<Pseudonym, StoreError> {
+        self.there()?.establish(key, pseudonym).await
+    }
+
+    fn offer(&self, change: ListenerChange) {
+        match self.reached.get() {
+            Some(store) => store.offer(change),
+            // A count, ordered with nothing.
+            None => drop(self.dropped.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    async fn read_strict(&self, key: ListenerKey) -> Result<StrictRow, StoreError> {
+        self.there()?.read_strict(key).await
+    }
+
+    async fn reserve(&self, key: ListenerKey, reservation: Reservation) -> Result<Outcome, ReserveError> {
+        let Ok(store) = self.there() else { return Err(ReserveError::Failed) };
+        store.reserve(key, reservation).await
+    }
+
+    async fn forget(&self, key: ListenerKey, now: WallMs) -> Result<(), StoreError> {
+        self.there()?.forget(key, now).await
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        let Some(store) = self.reached.get() else { return Ok(()) };
+        store.flush().await
+    }
+
+    async fn drop_too_old(&self, now: WallMs) -> Result<usize, StoreError> {
+        let Some(store) = self.reached.get() else { return Ok(0) };
+        store.drop_too_old(now).await
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed) + self.reached.get().map_or(0, ListenerStore::dropped)
+    }
+
+    fn max_age_ms(&self) -> Option<i64> {
+        Some(self.max_age_ms)
+    }
+
+    fn read_wait_ms(&self) -> u64 {
+        self.read_wait_ms
+    }
 }
 
 impl ListenerBackend {
@@ -180,6 +278,7 @@ macro_rules! either {
         match $self {
             Self::Embedded($store) => $call,
             Self::Cql($store) => $call,
+            Self::Late($store) => $call,
         }
     };
 }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
-pub use self::backend::{ListenerBackend, ListenerChange, ListenerStore, ReserveError, StoredListener};
+pub use self::backend::{LateListeners, ListenerBackend, ListenerChange, ListenerStore, ReserveError, StoredListener};
 pub use self::cql::CqlListeners;
 pub use self::embedded::EmbeddedListeners;
 use self::known::Known;

@@ -76,19 +76,20 @@ fn what_is_journalled_arrives_once_and_shipping_goes_on_where_it_stopped<O: Open
     let end = server.hear(numbered(0, 2_500));
     let shipping = server.ship(&log);
     wait_until("all is shipped and kept", || shipping.watch().kept() == end);
-    let ends = shipping.watch().ends();
+    let ends = shipping.watch().ends().expect("the log has answered");
     shipping.stop().expect("in good order");
     let (counts, found) = arrived(&log);
     assert_eq!((counts.len(), counts.values().max().copied()), (2_500, Some(1)));
     assert_eq!(ends, found, "it knows where its records end");
     // The next run knows it too, from the log alone.
     let shipping = server.ship(&log);
-    assert_eq!(shipping.watch().ends(), found);
+    wait_until("the log was asked", || shipping.watch().ends().is_some());
+    assert_eq!(shipping.watch().ends(), Some(found));
     let end = server.hear(numbered(2_500, 2_600));
     wait_until("the rest is shipped and kept", || shipping.watch().kept() == end);
     let (counts, found) = arrived(&log);
     assert_eq!((counts.len(), counts.values().max().copied()), (2_600, Some(1)));
-    assert_eq!(shipping.watch().ends(), found);
+    assert_eq!(shipping.watch().ends(), Some(found));
     assert_eq!(shipping.watch().refused(), 0);
 }
 

@@ -150,7 +150,7 @@ impl Decider {
         Self {
             journal: EventLog::Embedded(journal),
             shipping,
-            link: link.expect("listens"),
+            link,
             leases,
             clock: clock.clone(),
             used: 0,
@@ -293,7 +293,7 @@ fn owners_follow_one_another_and_what_is_heard_is_billed_once<O: Opens>(opens: &
         EventLog::Embedded(journal) => journal.durable_end(Topic::Events),
     };
     assert!(decider.shipping.drain(end, Duration::from_secs(30), std::thread::sleep), "the journal is shipped");
-    let ends = decider.shipping.watch().ends();
+    let ends = decider.shipping.watch().ends().expect("the log has answered");
     assert!(decider.link.close(&log, ends, Duration::from_secs(30)), "its last word is in the log");
     let state = |state: &str| {
         let servers = second.watch().servers();
