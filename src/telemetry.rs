@@ -24,8 +24,10 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// A distribution of seconds.
+    /// A distribution of seconds, most of them small parts of one.
     Seconds,
+    /// A distribution of seconds, of which there may be many.
+    Ages,
 }
 
 macro_rules! metric_table {
@@ -87,25 +89,38 @@ metric_table! {
     ActivityForgotten Gauge   "activity_forgotten"           []                  "Listeners and addresses that the rules of invalid traffic had no room to remember, since the start."
     ForwardedUnclear  Counter "forwarded_unclear_total"      []                  "Requests from a trusted proxy that don't say for whom."
     BeaconSeconds     Seconds "beacon_seconds"               []                  "Time from a beacon's arrival to its record being on disk."
-    JournalBytes      Counter "journal_bytes_total"          ["journal"]         "Bytes appended to a journal."
-    JournalSyncs      Counter "journal_syncs_total"          ["journal"]         "Group commits of a journal."
-    JournalSyncSeconds Seconds "journal_sync_seconds"        ["journal"]         "Time of one write with fdatasync."
+    JournalledRecords Counter "journalled_records_total"     ["journal"]         "Records that are durable in a journal, since it was made."
     JournalUsedBytes  Gauge   "journal_used_bytes"           ["journal"]         "Bytes that a journal's segments take."
     JournalShed       Counter "journal_shed_total"           ["journal"]         "Records shed because a journal was full or slow; never of the money journal."
     CatalogVersion    Gauge   "catalog_version"              []                  "Version of the catalogue that decisions read."
     CatalogLineItems  Gauge   "catalog_line_items"           []                  "Line items in the snapshot."
     CatalogSwapSeconds Seconds "catalog_swap_seconds"        []                  "Time from a change's commit to its snapshot being served."
     CatalogChanges    Counter "catalog_changes_total"        ["outcome"]         "Writes through the campaign API, by outcome."
-    ListenerCache     Counter "listener_cache_total"         ["outcome"]         "Look-ups of a listener's state, by hit or miss."
+    CatalogFeedRecords Counter "catalog_feed_records_total"  []                  "Records of segue.catalog that this server has read."
+    CatalogFeedUnreadable Counter "catalog_feed_unreadable_total" []             "Records of segue.catalog that could not be understood, and were left out."
+    CatalogFeedErrors Counter "catalog_feed_errors_total"    []                  "Reads of segue.catalog that failed and were made again."
+    OutboxWaiting     Gauge   "outbox_waiting_entities"      []                  "Entities of the catalogue with revisions that wait to be published, at the last look."
+    OutboxOldest      Gauge   "outbox_oldest_ms"             []                  "Age of the oldest revision that this server is publishing, in milliseconds."
+    OutboxPublished   Counter "outbox_published_total"       []                  "Revisions that this server has published."
+    OutboxRetries     Counter "outbox_retries_total"         ["reason"]          "Revisions that are to be published again, since the log had no room for them or did not take them."
+    ListenerCache     Counter "listener_cache_total"         ["outcome"]         "Look-ups of a listener's state: a hit, a miss, an old copy read again, or used as it was because that failed."
+    ListenerChangesDropped Counter "listener_changes_dropped_total" []           "Changes of listeners that were not written: their writer was behind, or could not."
     ShippingLag       Gauge   "shipping_lag_records"         ["journal"]         "Records of this server's journals that are not known to be in the shared log yet."
+    ShippingOldest    Gauge   "shipping_oldest_ms"           ["journal"]         "How long the oldest record has waited that is not known to be in the shared log yet, in milliseconds."
+    ShippedRecords    Counter "shipped_records_total"        ["journal"]         "Records of a journal that are in the shared log, since the journal was made."
     ShippingRefused   Gauge   "shipping_refused_records"     ["journal"]         "Records that the shared log can never take, since the start; they stay in the journal."
     KafkaQueue        Gauge   "kafka_queue_records"          []                  "Records handed to Kafka and not acknowledged yet."
+    KafkaQueueBytes   Gauge   "kafka_queue_bytes"            []                  "Bytes of the records handed to Kafka and not acknowledged yet, some seconds ago."
+    KafkaRetries      Counter "kafka_retries_total"          []                  "Requests to brokers that had to be made again."
     KafkaReachable    Gauge   "kafka_reachable"              []                  "1 while a broker of Kafka answers and its topics are as they should be."
     AccountingLag     Gauge   "accounting_lag_records"       []                  "Records of the event log that accounting has not applied yet."
     AccountingPartitions Gauge "accounting_partitions"       []                  "Partitions of segue.events that this process owns."
     AccountingRestarts Counter "accounting_restarts_total"   []                  "Owners of partitions that failed and were begun anew."
     DeadLetters       Counter "dead_letters_total"           []                  "Records that could not be understood and were put aside."
     AccountingApplied Counter "accounting_applied_total"     ["event"]           "Records applied by accounting."
+    AccountingRecords Counter "accounting_records_total"     ["made_by"]         "Records of segue.events that accounting has applied, repeated ones too, by who made them: servers or accounting."
+    BeaconAge         Ages    "beacon_age_seconds"           []                  "Time from a beacon's receipt at its server to accounting's applying it."
+    ServerClockSkew   Ages    "server_clock_skew_seconds"    []                  "By how much a server's clock differs at least from that of accounting, each time that it reports."
     SettledMicros     Counter "settled_micros_total"         []                  "Money settled, in micros."
     Unbilled          Counter "unbilled_total"               ["reason"]          "Impressions recorded and not charged, by reason."
     LeasesGranted     Counter "leases_granted_total"         []                  "Leases of budget granted."
@@ -121,6 +136,10 @@ const SECONDS_BUCKETS: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5,
 ];
+
+/// Bounds of the buckets of ages: from 50 ms, sooner than anything that travels through the log, to a day.
+const AGE_BUCKETS: &[f64] =
+    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
 
 const TABLE: Metadata<'static> = Metadata::new("segue", Level::INFO, None);
 
@@ -158,9 +177,14 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut builder = PrometheusBuilder::new();
-        for metric in Metric::ALL.iter().filter(|metric| metric.kind() == MetricKind::Seconds) {
+        for metric in Metric::ALL {
+            let buckets = match metric.kind() {
+                MetricKind::Counter | MetricKind::Gauge => continue,
+                MetricKind::Seconds => SECONDS_BUCKETS,
+                MetricKind::Ages => AGE_BUCKETS,
+            };
             builder = builder
-                .set_buckets_for_metric(Matcher::Full(metric.name().to_owned()), SECONDS_BUCKETS)
+                .set_buckets_for_metric(Matcher::Full(metric.name().to_owned()), buckets)
                 .expect("the buckets are not empty");
         }
         let recorder = builder.build_recorder();
@@ -180,6 +204,20 @@ impl Metrics {
     pub fn add_labelled(&self, metric: Metric, labels: &[&'static str], by: u64) {
         debug_assert_eq!(metric.kind(), MetricKind::Counter, "{metric:?}");
         self.0.recorder.register_counter(&key(metric, labels), &TABLE).increment(by);
+    }
+
+    /// Takes over a count that is kept elsewhere, for a counter without labels. It never goes back.
+    pub fn total(&self, metric: Metric, count: u64) {
+        match self.plain(metric) {
+            Some(Plain::Counter(counter)) => counter.absolute(count),
+            _ => debug_assert!(false, "{metric:?} is no counter without labels"),
+        }
+    }
+
+    /// Takes over a count that is kept elsewhere, for a counter with labels, their values in the table's order. It never goes back.
+    pub fn total_labelled(&self, metric: Metric, labels: &[&'static str], count: u64) {
+        debug_assert_eq!(metric.kind(), MetricKind::Counter, "{metric:?}");
+        self.0.recorder.register_counter(&key(metric, labels), &TABLE).absolute(count);
     }
 
     /// Sets a gauge without labels.
@@ -232,7 +270,7 @@ fn register_plain(recorder: &PrometheusRecorder, metric: Metric) -> Option<Plain
     match metric.kind() {
         MetricKind::Counter => recorder.describe_counter(name, None, help),
         MetricKind::Gauge => recorder.describe_gauge(name, None, help),
-        MetricKind::Seconds => recorder.describe_histogram(name, None, help),
+        MetricKind::Seconds | MetricKind::Ages => recorder.describe_histogram(name, None, help),
     }
     if !metric.labels().is_empty() {
         return None;
@@ -241,7 +279,7 @@ fn register_plain(recorder: &PrometheusRecorder, metric: Metric) -> Option<Plain
     Some(match metric.kind() {
         MetricKind::Counter => Plain::Counter(recorder.register_counter(&key, &TABLE)),
         MetricKind::Gauge => Plain::Gauge(recorder.register_gauge(&key, &TABLE)),
-        MetricKind::Seconds => Plain::Seconds(recorder.register_histogram(&key, &TABLE)),
+        MetricKind::Seconds | MetricKind::Ages => Plain::Seconds(recorder.register_histogram(&key, &TABLE)),
     })
 }
 
@@ -325,7 +363,8 @@ mod tests {
             assert_eq!(*metric as usize, index, "{name}");
             assert!(Metric::ALL[..index].iter().all(|other| other.name() != name), "{name} twice");
             assert_eq!(name.ends_with("_total"), metric.kind() == MetricKind::Counter, "{name}");
-            assert_eq!(name.ends_with("_seconds"), metric.kind() == MetricKind::Seconds, "{name}");
+            let is_time = matches!(metric.kind(), MetricKind::Seconds | MetricKind::Ages);
+            assert_eq!(name.ends_with("_seconds"), is_time, "{name}");
             assert!(metric.help().ends_with('.'), "{name}: help is a sentence");
         }
     }
@@ -338,6 +377,11 @@ mod tests {
         metrics.clone().add_labelled(Metric::Beacons, &["impression", "204"], 1);
         metrics.set(Metric::CatalogVersion, 17);
         metrics.observe_seconds(Metric::DecisionSeconds, 0.000_3);
+        metrics.observe_seconds(Metric::BeaconAge, 45.0);
+        for count in [7, 9] {
+            metrics.total(Metric::OutboxPublished, count);
+            metrics.total_labelled(Metric::ShippedRecords, &["money"], count);
+        }
         metrics.upkeep();
         let text = metrics.render();
         for line in [
@@ -348,6 +392,10 @@ mod tests {
             "segue_decision_seconds_bucket{le=\"0.00025\"} 0",
             "segue_decision_seconds_bucket{le=\"0.0005\"} 1",
             "segue_draws_refused_total 0",
+            "segue_beacon_age_seconds_bucket{le=\"30\"} 0",
+            "segue_beacon_age_seconds_bucket{le=\"60\"} 1",
+            "segue_outbox_published_total 9",
+            "segue_shipped_records_total{journal=\"money\"} 9",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }

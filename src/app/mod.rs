@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use self::accounting::{faults, start_accounting};
 use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
-use self::looks::{gets_leases, goes_on};
+use self::looks::{gets_leases, goes_on, show_counts};
 use self::system::{bind, joined, journal_is_whole, open_log, until_unhealthy_or_told};
 use crate::caps::strict::Hearing;
 use crate::catalog::CatalogPublisher;
@@ -165,10 +165,12 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let listeners = Arc::new(Listeners::open(rows, in_memory, entropy.clone()));
     let (listener, address) = bind(config)?;
     let player = player(&base, &side, (&listeners, samples), Hearing::Everything, campaigns.live_keys(), address)?;
+    let (counted, looked_up) = (log.clone(), Arc::clone(&listeners));
+    let gauges = Box::new(move |metrics: &Metrics| show_counts(metrics, &counted, Some(&looked_up)));
     let health = health(log, &accounting, &side.leases, &lights);
     let parts = server::Parts {
         player: Some(player),
-        admin: Admin { health: health.clone(), metrics: metrics.clone(), gauges: Box::new(|_| {}) },
+        admin: Admin { health: health.clone(), metrics: metrics.clone(), gauges },
         control: Some(control(&base, &campaigns, &store, &accounting)?),
         request_ids: RequestIds::new(boot_id),
         clock: clock.clone(),
@@ -232,7 +234,7 @@ fn health(log: &EventLog, accounting: &AccountingHandle, leases: &Arc<LeaseKeepe
 impl Running {
     /// Waits until the process should stop: a signal, or a part that failed. Says which.
     pub async fn until_stopped(&self) -> String {
-        until_unhealthy_or_told(&self.health).await
+        until_unhealthy_or_told(&self.health, &self.metrics).await
     }
 
     /// Drains and ends everything: what was acknowledged is in the books when this returns.

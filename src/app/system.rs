@@ -13,9 +13,13 @@ use crate::config::Config;
 use crate::event_log::{self, EmbeddedLog, EmbeddedLogConfig, EventLog};
 use crate::journal::{FaultDisk, Faults, Identity, RealDisk, SharedDisk};
 use crate::roles::health::Health;
+use crate::telemetry::Metrics;
 
 /// How often it is looked whether a part has failed.
 const FAILURE_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often observed times are sorted into their buckets: until then each takes memory.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) fn open_log(
     config: &Config,
@@ -63,8 +67,9 @@ async fn received(stream: &mut Option<Signal>) {
     }
 }
 
-/// Waits until the process should stop: a signal, or a part that failed. Says which.
-pub(super) async fn until_unhealthy_or_told(health: &Health) -> String {
+/// Waits until the process should stop: a signal, or a part that failed. Says which. Keeps the metrics small meanwhile.
+pub(super) async fn until_unhealthy_or_told(health: &Health, metrics: &Metrics) -> String {
+    let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
     let mut failed = tokio::time::interval(FAILURE_LOOK_EVERY);
     let mut terminate = stream_of(SignalKind::terminate());
     let mut interrupt = stream_of(SignalKind::interrupt());
@@ -72,6 +77,7 @@ pub(super) async fn until_unhealthy_or_told(health: &Health) -> String {
         tokio::select! {
             () = received(&mut terminate) => return "SIGTERM".to_owned(),
             () = received(&mut interrupt) => return "SIGINT".to_owned(),
+            _ = upkeep.tick() => metrics.upkeep(),
             _ = failed.tick() => {
                 // A journal that can't sync must not be trusted with another byte (DESIGN, section 9).
                 let checks = health.healthy();

@@ -352,6 +352,22 @@ impl EmbeddedLog {
         }
     }
 
+    /// When the first record of a journal from a sequence number on was journalled; none where none is there, or it can't be read.
+    #[must_use]
+    pub fn stamp(&self, which: Which, from: u64) -> Option<WallMs> {
+        let half = match which {
+            Which::Money => &self.money,
+            Which::Log => &self.log,
+        };
+        let mut stamp = None;
+        // What can't be read is told by who ships it.
+        let _ = half.reader.read(from, ReadLimit { scan_bytes: SCAN_BYTES_MAX }, |view| {
+            stamp = Some(view.at);
+            ControlFlow::Break(())
+        });
+        stamp
+    }
+
     /// See [`super::EventLog::wait_beyond`].
     #[must_use]
     pub fn wait_beyond(&self, topic: Topic, offset: u64, timeout: Duration) -> u64 {

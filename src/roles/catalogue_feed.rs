@@ -41,6 +41,7 @@ impl FeedChange {
 pub struct FeedState {
     version: u64,
     newest: HashMap<EntityId, u64>,
+    taken: u64,
     unreadable: u64,
 }
 
@@ -56,6 +57,7 @@ impl FeedState {
         let mut newer: BTreeMap<EntityId, Arc<Revision>> = BTreeMap::new();
         for record in records {
             self.version = self.version.max(record.offset + 1);
+            self.taken += 1;
             let revision = match events::decode(&record.payload).map(|envelope| envelope.body) {
                 Ok(Event::Catalog(told)) => told.revision,
                 Ok(_) => {
@@ -88,6 +90,12 @@ impl FeedState {
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// How many records were taken, those that could not be read too.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// How many records could not be read. A newer server's may be among them.

@@ -98,6 +98,15 @@ fn billed(operator: &Operator<'_>, line_item: &str) -> (i64, i64) {
     (row["billed_impressions"].as_i64().unwrap_or(0), row["billed_micros"].as_i64().unwrap_or(0))
 }
 
+/// Asks for the metrics: a series' value by its name and labels, 0 where it is not there.
+fn shown_of(member: &Member) -> impl Fn(&str) -> u64 {
+    let text = member.server.request("GET", "/metrics", &[], b"").body;
+    move |series| {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a number"))
+    }
+}
+
 #[test]
 fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     let Some(cluster) = Cluster::new("an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once") else {
@@ -143,6 +152,26 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     deciders[0].server.kill();
     let again = cluster.start("decider-1", "decision,beacon");
     wait_until("what it had acknowledged is billed", || billed(&seller, &line_item) == (9, owed));
+
+    // The service levels say so: all that was journalled is shipped, nothing waits, what was applied is counted and how old it was, and clocks agree.
+    for decider in [&again, &deciders[1]] {
+        wait_until("all is shipped", || {
+            let shown = shown_of(decider);
+            let of_money = |name: &str| shown(&format!("segue_{name}{{journal=\"money\"}}"));
+            of_money("shipping_oldest_ms") == 0
+                && of_money("shipped_records_total") == of_money("journalled_records_total")
+                && shown("segue_kafka_reachable") == 1
+        });
+        assert!(shown_of(decider)("segue_catalog_feed_records_total") >= 1);
+    }
+    assert!(shown_of(&deciders[1])("segue_listener_cache_total{outcome=\"miss\"}") >= 1);
+    let shown = shown_of(&second);
+    assert!(shown("segue_accounting_records_total{made_by=\"servers\"}") >= 3);
+    let young = shown("segue_beacon_age_seconds_bucket{le=\"300\"}");
+    assert!(young >= 3 && young == shown("segue_beacon_age_seconds_count"));
+    let close = shown("segue_server_clock_skew_seconds_bucket{le=\"0.05\"}");
+    assert!(close >= 1 && close == shown("segue_server_clock_skew_seconds_count"), "one machine has one clock");
+    assert!(shown_of(&campaign)("segue_outbox_published_total") >= 1);
 
     // Everyone ends in good order, and what the last ones acknowledged is billed.
     let listener = again.operator(&campaign);

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::event_log::SharedLog;
 use crate::patience::Reminder;
-use crate::roles::catalogue_feed::{CatalogueFeed, FeedChange};
+use crate::roles::catalogue_feed::{CatalogueFeed, FeedChange, FeedState};
 use crate::roles::health::Lights;
 use crate::telemetry::{Metric, Metrics};
 
@@ -64,9 +64,14 @@ pub(super) fn follow<L: SharedLog>(
             lights.catalog.store(true, Ordering::Release);
         };
         let mut reminder = Reminder::default();
+        let counted = |state: &FeedState| {
+            metrics.total(Metric::CatalogFeedRecords, state.taken());
+            metrics.total(Metric::CatalogFeedUnreadable, state.unreadable());
+        };
         let mut feed = loop {
             match CatalogueFeed::open(&log, goes_on) {
                 Ok(Some((feed, whole))) => {
+                    counted(feed.state());
                     if whole.version > 0 {
                         take(&whole);
                     }
@@ -74,6 +79,7 @@ pub(super) fn follow<L: SharedLog>(
                 }
                 Ok(None) => return,
                 Err(error) => {
+                    metrics.add(Metric::CatalogFeedErrors, 1);
                     if reminder.fails(&error.to_string(), clock.now().monotonic) {
                         tracing::warn!(%error, "the catalogue can't be read for now");
                     }
@@ -82,13 +88,16 @@ pub(super) fn follow<L: SharedLog>(
             }
         };
         while goes_on() {
-            match feed.next(FEED_WAIT) {
+            let read = feed.next(FEED_WAIT);
+            counted(feed.state());
+            match read {
                 Ok(Some(change)) => {
                     reminder.works();
                     take(&change);
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    metrics.add(Metric::CatalogFeedErrors, 1);
                     if reminder.fails(&error.to_string(), clock.now().monotonic) {
                         tracing::warn!(%error, "changes of the catalogue can't be read for now");
                     }

@@ -22,7 +22,7 @@ use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach
 use self::roles::{Decider, Seller, account, control, decide, sell};
 use super::Base;
 use super::accounting::faults;
-use super::looks::{gets_leases, goes_on};
+use super::looks::{gets_leases, goes_on, show_counts};
 use super::system::{bind, joined, journal_is_whole, until_unhealthy_or_told};
 use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
@@ -36,8 +36,8 @@ use crate::roles::accounting::PartitionsHandle;
 use crate::roles::api_keys::{KeyWatch, LiveKeys};
 use crate::roles::campaign::CampaignHandle;
 use crate::roles::health::{Health, Lights, Look};
-use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Store, StoreError};
-use crate::telemetry::{Metric, RequestIds};
+use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Listeners, Store, StoreError};
+use crate::telemetry::{Metric, Metrics, RequestIds};
 
 /// How long a stop waits for the journal to be shipped, and for the log to take this server's last word. What is not shipped by then is by the next run.
 const SHIP_PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +46,7 @@ const SHIP_PATIENCE: Duration = Duration::from_secs(30);
 pub struct Member {
     /// Where it listens.
     pub address: SocketAddr,
+    metrics: Metrics,
     health: Health,
     server: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -131,8 +132,9 @@ pub async fn start(config: &Config, roles: SharedRoles, clock: Clock, entropy: &
     // It waits for the disk, for Kafka and for CQL: not on a thread of the runtime.
     let built = tokio::task::spawn_blocking(move || build(&given, roles, clock, &entropy, opened));
     let Built { listener, address, routes, health, parts } = built.await.context("starting")??;
+    let metrics = routes.admin.metrics.clone();
     let serving = server::serve(listener, config, routes).context("starting the HTTP server")?;
-    Ok(Member { address, health, server: serving.handle(), serving: tokio::spawn(serving), parts })
+    Ok(Member { address, metrics, health, server: serving.handle(), serving: tokio::spawn(serving), parts })
 }
 
 fn build(
@@ -187,7 +189,7 @@ fn build(
     let lights = Arc::new(Lights::default());
     let control =
         campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, accounting.as_ref()));
-    let gauges = gauges(journal, &kafka, &shipping);
+    let gauges = gauges(&base, &kafka, &shipping, decider.as_ref().map(|decider| Arc::clone(&decider.listeners)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
     let mut ready = vec![("kafka", presence.look())];
     if let Keys::Late(late) = &keeping {
@@ -278,22 +280,37 @@ fn health(
 }
 
 /// What is read when somebody asks for the metrics.
-fn gauges(journal: &Arc<EmbeddedLog>, kafka: &KafkaLog, [money, log]: &[Shipping; 2]) -> Gauges {
-    let (journal, kafka, money, log) = (Arc::clone(journal), kafka.clone(), money.watch(), log.watch());
+fn gauges(
+    base: &Base<'_>,
+    kafka: &KafkaLog,
+    [money, log]: &[Shipping; 2],
+    listeners: Option<Arc<Listeners>>,
+) -> Gauges {
+    let EventLog::Embedded(journal) = &base.log;
+    let (all, clock, journal) = (base.log.clone(), base.clock.clone(), Arc::clone(journal));
+    let (kafka, money, log) = (kafka.clone(), money.watch(), log.watch());
     Box::new(move |metrics| {
+        show_counts(metrics, &all, listeners.as_deref());
         let ends = [journal.money_journal().durable_end(), journal.log_journal().durable_end()];
         for ((which, watch), end) in [(Which::Money, &money), (Which::Log, &log)].into_iter().zip(ends) {
-            metrics.set_labelled(Metric::ShippingLag, &[which.name()], end.saturating_sub(watch.kept()));
-            metrics.set_labelled(Metric::ShippingRefused, &[which.name()], watch.refused());
+            let (name, kept) = ([which.name()], watch.kept());
+            let oldest = if kept < end { journal.stamp(which, kept) } else { None };
+            let waits_ms = oldest.map_or(0, |oldest| clock.now().wall.since(oldest));
+            metrics.set_labelled(Metric::ShippingLag, &name, end.saturating_sub(kept));
+            metrics.set_labelled(Metric::ShippingOldest, &name, u64::try_from(waits_ms).unwrap_or(0));
+            metrics.total_labelled(Metric::ShippedRecords, &name, kept);
+            metrics.set_labelled(Metric::ShippingRefused, &name, watch.refused());
         }
         metrics.set(Metric::KafkaQueue, kafka.in_flight() as u64);
+        metrics.set(Metric::KafkaQueueBytes, kafka.queue_bytes());
+        metrics.total(Metric::KafkaRetries, kafka.retries());
     })
 }
 
 impl Member {
     /// Waits until the process should stop: a signal, or a part that failed. Says which.
     pub async fn until_stopped(&self) -> String {
-        until_unhealthy_or_told(&self.health).await
+        until_unhealthy_or_told(&self.health, &self.metrics).await
     }
 
     /// Drains and ends everything: what was acknowledged is in the log that servers share when this returns without an error.

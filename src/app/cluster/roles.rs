@@ -47,8 +47,9 @@ pub(super) fn sell(base: &Base<'_>, catalog: CqlCatalog, kafka: &KafkaLog) -> an
     let secret = base.identity.api_key_secret;
     campaign::bootstrap(&base.config.data_dir, &catalog, secret, base.clock.now(), &base.entropy)?;
     let (server_id, boot_id) = base.ids();
-    let (catalog, publisher) =
-        catalogue_outbox::start(catalog, kafka.clone(), PublisherSettings::new(server_id, boot_id));
+    let settings = PublisherSettings::new(server_id, boot_id);
+    let seen = (base.clock.clone(), base.metrics.clone());
+    let (catalog, publisher) = catalogue_outbox::start(catalog, kafka.clone(), settings, seen);
     let (campaigns, writer) = campaign::start(catalog, secret, Box::new(|_| {}))?;
     Ok((campaigns, Seller { writer, publisher }))
 }

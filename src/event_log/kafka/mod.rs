@@ -19,13 +19,14 @@ mod reader;
 pub mod topics;
 mod trouble;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext, Message as _};
+use rdkafka::{ClientConfig, ClientContext, Message as _, Statistics};
 
 use super::record::{KEY_BYTES_MAX, NewRecord};
 use super::shared::{
@@ -48,6 +49,8 @@ const QUEUE_KIB_MAX: usize = 64 << 10;
 const LINGER_MS: u32 = 5;
 /// Largest record as sent, in bytes, before compression; topics are made to take it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_000_000;
+/// Time between two counts of the client library, in milliseconds: each is some kilobytes of JSON to read.
+const STATISTICS_MS: u32 = 5_000;
 /// At the end: how long to wait for what is still on its way. What is not acknowledged by then is sent again by the next start.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -71,7 +74,15 @@ struct Inner {
     /// Reads the wall clock, for the records' stamps.
     clock: Box<dyn Fn() -> WallMs + Send + Sync>,
     watch: Arc<Watch>,
+    counts: Arc<ProducerCounts>,
     producer: ThreadedProducer<Acknowledging>,
+}
+
+/// What the client library counts; as of some seconds ago. Counts, ordered with nothing.
+#[derive(Default, Debug)]
+struct ProducerCounts {
+    queue_bytes: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl std::fmt::Debug for KafkaLog {
@@ -99,10 +110,12 @@ impl KafkaLog {
         let watch = Arc::new(Watch::default());
         let mut client = producer_config(&config)?;
         client.set("message.timeout.ms", "0"); // tried again without end
-        let context = Acknowledging(Context::new(&config.connection, &watch));
+        client.set("statistics.interval.ms", STATISTICS_MS.to_string());
+        let counts = Arc::new(ProducerCounts::default());
+        let context = Acknowledging(Context::new(&config.connection, &watch), Arc::clone(&counts));
         let producer: ThreadedProducer<Acknowledging> =
             client.create_with_context(context).map_err(|error| watch.trouble("make a producer", &error))?;
-        Ok(Self(Arc::new(Inner { config, clock: Box::new(clock), watch, producer })))
+        Ok(Self(Arc::new(Inner { config, clock: Box::new(clock), watch, counts, producer })))
     }
 
     /// Whether the topics are there, have the configured partitions and enough replicas in sync. Waits for a broker, the connection's timeout at most.
@@ -140,6 +153,18 @@ impl KafkaLog {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.0.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Bytes of the records handed over and not yet acknowledged, as of some seconds ago.
+    #[must_use]
+    pub fn queue_bytes(&self) -> u64 {
+        self.0.counts.queue_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests to brokers that had to be made again, since the start.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.0.counts.retries.load(Ordering::Relaxed)
     }
 
     fn topic_name(&self, topic: Topic) -> String {
@@ -244,7 +269,7 @@ impl Waiting {
 }
 
 /// Tells each record's sender what became of it.
-struct Acknowledging(Context);
+struct Acknowledging(Context, Arc<ProducerCounts>);
 
 impl ClientContext for Acknowledging {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
@@ -253,6 +278,12 @@ impl ClientContext for Acknowledging {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.1.queue_bytes.store(statistics.msg_size, Ordering::Relaxed);
+        let retries = statistics.brokers.values().map(|broker| broker.txretries).sum();
+        self.1.retries.store(retries, Ordering::Relaxed);
     }
 }
 

@@ -25,12 +25,12 @@ use self::catalogue::Catalogue;
 use self::owner::{Beginning, Owner, Retry, namer};
 use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, ShellSettings, Status};
 use super::{LineReport, ServerReport, ServerSays};
-use crate::accounting::ServerEntry;
+use crate::accounting::{ServerEntry, clock_ahead_ms};
 use crate::catalog::Entity;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::event_log::{LogError, LogMembership, LogReader, NewRecord, Position, SharedLog, Topic};
-use crate::model::{BootId, MonotonicMs, ServerId};
+use crate::model::{BootId, MonotonicMs, Now, ServerId};
 use crate::patience::Reminder;
 use crate::roles::fleet::{FleetBoard, FromAccounting, FromServer, Word, decode_from_server, encode_from_accounting};
 use crate::store::{LedgerStore, StoreError};
@@ -361,7 +361,7 @@ impl<L: SharedLog> Keeper<L> {
         if !records.is_empty() {
             self.reminders.words.works();
         }
-        let came = self.clock.now().monotonic;
+        let came = self.clock.now();
         for record in records {
             match decode_from_server(&record.payload) {
                 Ok(said) => self.hear(&said, came),
@@ -371,7 +371,7 @@ impl<L: SharedLog> Keeper<L> {
         }
     }
 
-    fn hear(&mut self, said: &FromServer, came: MonotonicMs) {
+    fn hear(&mut self, said: &FromServer, Now { wall, monotonic: came }: Now) {
         self.board.note(said, came);
         let (server_id, boot_id) = (said.server_id, said.boot_id);
         let Word::Report(lines) = &said.word else {
@@ -384,6 +384,8 @@ impl<L: SharedLog> Keeper<L> {
         };
         // How long a report was on its way is known once the server has heard of this process; before that its clocks say nothing.
         let Some(transit_ms) = said.transit_ms(self.settings.machine.boot_id, came) else { return };
+        let skew_ms = clock_ahead_ms(said.at.wall, wall, transit_ms).unsigned_abs();
+        self.metrics.observe_seconds(Metric::ServerClockSkew, Duration::from_millis(skew_ms).as_secs_f64());
         let mut by_partition: BTreeMap<u32, Vec<LineReport>> = BTreeMap::new();
         for line in lines {
             if let Some(partition) = self.catalogue.partition(line.line_item_id) {

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::sealed::Announcer;
 use super::{
@@ -21,9 +22,9 @@ use crate::catalog::Entity;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::event_log::{AppendError, LogError, NewRecord, ReadError, Record};
-use crate::events::{self, EventError};
+use crate::events::{self, Event, EventError};
 use crate::journal::{FaultPoint, Faults};
-use crate::model::{BootId, MonotonicMs, Now, ServerId};
+use crate::model::{BootId, MonotonicMs, Now, ServerId, WallMs};
 use crate::roles::records;
 use crate::store::{LedgerStore, OwnsLedger as _, StoreError};
 use crate::telemetry::{Metric, Metrics};
@@ -270,8 +271,18 @@ impl<G: Ground> Shell<G> {
         let Read { records, next, end } = self.ground.read(self.machine.cursor(), self.clock.now())?;
         let read = records.len();
         let records = self.understood(&records)?;
+        let (servers, ages) = told_by_servers(&records, self.clock.now().wall);
+        let made_here = records.len() as u64 - servers;
         // Also when nothing was read: the machine learns that it is at the end, and that time passes.
         self.step(Input::Records(Batch { records, next, end }))?;
+        for (maker, count) in
+            [("servers", servers), ("accounting", made_here)].into_iter().filter(|(_, count)| *count > 0)
+        {
+            self.metrics.add_labelled(Metric::AccountingRecords, &[maker], count);
+        }
+        for age in ages {
+            self.metrics.observe_seconds(Metric::BeaconAge, age);
+        }
         self.status.lag.store(end.saturating_sub(next), Ordering::Relaxed);
         if self.ground.own_end().is_some() {
             self.metrics.set(Metric::AccountingLag, end.saturating_sub(next));
@@ -375,4 +386,27 @@ impl<G: Ground> Shell<G> {
             }
         }
     }
+}
+
+/// How many of the records servers made, and how old its beacons are, in seconds.
+fn told_by_servers(records: &[LogRecord], now: WallMs) -> (u64, Vec<f64>) {
+    let (mut servers, mut ages) = (0, Vec::new());
+    for LogRecord { envelope, .. } in records {
+        match &envelope.body {
+            Event::Beacon(_) => {
+                // A server's clock may be ahead by a little.
+                let age_ms = u64::try_from(now.since(envelope.received_at)).unwrap_or(0);
+                ages.push(Duration::from_millis(age_ms).as_secs_f64());
+                servers += 1;
+            }
+            Event::LeaseReturned(_) => servers += 1,
+            Event::LeaseGranted(_)
+            | Event::LeaseClosed(_)
+            | Event::Reversal(_)
+            | Event::Decision(_)
+            | Event::Catalog(_)
+            | Event::Ledger(_) => {}
+        }
+    }
+    (servers, ages)
 }

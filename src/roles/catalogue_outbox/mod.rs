@@ -12,6 +12,7 @@ mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::WallMs;
 use crate::store::{OutboxRow, Pending, Waiting};
 
 pub use shell::{Publisher, PublisherSettings, start};
@@ -137,6 +138,12 @@ impl Outbox {
     #[must_use]
     pub fn in_hand(&self) -> usize {
         self.places.len()
+    }
+
+    /// When the oldest revision in hand was made.
+    #[must_use]
+    pub fn oldest(&self) -> Option<WallMs> {
+        self.parcels.values().flat_map(|parcel| &parcel.rows).map(|row| row.revision.at).min()
     }
 
     fn take_up(&mut self, rows: Vec<OutboxRow>, word: Option<Pending>) -> Vec<Effect> {

@@ -9,10 +9,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use super::{Effect, IN_HAND_MAX, LOOK_EVERY_MS, Name, Outbox};
+use crate::clock::Clock;
 use crate::event_log::{LogError, NewRecord, SharedLog, Topic};
 use crate::events::{self, CatalogRecord, Envelope, Event};
 use crate::model::{BootId, ServerId};
 use crate::store::{CqlCatalog, OutboxRow, PENDING_BUCKETS, Pending, StoreError, Waiting};
+use crate::telemetry::{Metric, Metrics};
 
 /// Commits that may wait for the publisher. When full it finds them by its next looks.
 const COMMITS_MAX: usize = 1_024;
@@ -51,7 +53,12 @@ pub struct Publisher {
 
 /// Starts the publisher on this runtime, and gives the store that tells it of each commit: whoever commits is to use that one.
 #[must_use]
-pub fn start<L: SharedLog>(store: CqlCatalog, log: L, settings: PublisherSettings) -> (CqlCatalog, Publisher) {
+pub fn start<L: SharedLog>(
+    store: CqlCatalog,
+    log: L,
+    settings: PublisherSettings,
+    (clock, metrics): (Clock, Metrics),
+) -> (CqlCatalog, Publisher) {
     let (tell, commits) = mpsc::channel(COMMITS_MAX);
     let (stop, stopped) = oneshot::channel();
     // As many as can be in hand: telling never finds it full.
@@ -60,6 +67,8 @@ pub fn start<L: SharedLog>(store: CqlCatalog, log: L, settings: PublisherSetting
         store: store.clone(),
         log,
         settings,
+        clock,
+        metrics,
         outbox: Outbox::new(),
         acknowledge,
         work: JoinSet::new(),
@@ -96,6 +105,8 @@ struct Running<L> {
     store: CqlCatalog,
     log: L,
     settings: PublisherSettings,
+    clock: Clock,
+    metrics: Metrics,
     outbox: Outbox,
     acknowledge: mpsc::Sender<Acknowledged>,
     work: JoinSet<Done>,
@@ -161,6 +172,8 @@ impl<L: SharedLog> Running<L> {
     }
 
     fn look(&mut self) {
+        let age_ms = self.outbox.oldest().map_or(0, |oldest| self.clock.now().wall.since(oldest));
+        self.metrics.set(Metric::OutboxOldest, u64::try_from(age_ms).unwrap_or(0));
         // A look that takes longer than the pause is not overtaken by the next.
         if self.is_looking || !self.to_find.is_empty() {
             return;
@@ -189,6 +202,7 @@ impl<L: SharedLog> Running<L> {
             Done::Words(Ok(words)) => {
                 self.is_looking = false;
                 self.is_failing = false;
+                self.metrics.set(Metric::OutboxWaiting, words.len() as u64);
                 self.to_find.extend(self.outbox.looked(words));
                 for _ in 0..AT_ONCE {
                     self.find_next();
@@ -230,11 +244,16 @@ impl<L: SharedLog> Running<L> {
     fn acknowledged(&mut self, (name, told): Acknowledged) {
         match told {
             Ok(()) => {
+                self.metrics.add(Metric::OutboxPublished, 1);
                 let effects = self.outbox.acknowledged(name);
                 self.perform(effects);
             }
-            Err(LogError::Full) => self.outbox.refused(name),
+            Err(LogError::Full) => {
+                self.metrics.add_labelled(Metric::OutboxRetries, &["full"], 1);
+                self.outbox.refused(name);
+            }
             Err(error) => {
+                self.metrics.add_labelled(Metric::OutboxRetries, &["refused"], 1);
                 tracing::error!(error = &error as &dyn std::error::Error, ?name, "a revision can't be published now");
                 self.outbox.gave_up(name);
             }

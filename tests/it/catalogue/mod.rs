@@ -8,6 +8,7 @@ mod store;
 use std::sync::Arc;
 
 use segue::catalog::{Action, Author, Entity, Revision};
+use segue::clock::Clock;
 use segue::entropy::Entropy;
 use segue::model::{
     Advertiser, AdvertiserId, App, AppKey, Budget, Campaign, CampaignId, Micros, Network, NetworkId, Status, WallMs,
@@ -15,6 +16,7 @@ use segue::model::{
 };
 use segue::store::cql::CqlSession;
 use segue::store::{CatalogStore, CqlCatalog, EmbeddedCatalog, Store};
+use segue::telemetry::Metrics;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -24,6 +26,11 @@ use crate::harness::folder;
 const NETWORK: NetworkId = NetworkId::from_u128(1);
 const ADVERTISER: AdvertiserId = AdvertiserId::from_u128(10);
 const CAMPAIGN: CampaignId = CampaignId::from_u128(20);
+
+/// What a publisher reads the time from and counts with.
+fn seen() -> (Clock, Metrics) {
+    (Clock::real(), Metrics::new())
+}
 
 /// A catalogue that several hold at once, and that can be opened anew: what it holds stays.
 trait Opens {

@@ -10,7 +10,7 @@ use segue::roles::catalogue_feed::CatalogueFeed;
 use segue::roles::catalogue_outbox::{PublisherSettings, start};
 use segue::store::{CatalogStore, CqlCatalog, Missed, PENDING_BUCKETS, Pending};
 
-use super::{ADVERTISER, CAMPAIGN, Cql, Opens, advertiser, campaign, network, revision};
+use super::{ADVERTISER, CAMPAIGN, Cql, Opens, advertiser, campaign, network, revision, seen};
 use crate::event_log::{Embedded as EmbeddedLogs, Kafka, Opens as _};
 use crate::harness::wait_until;
 
@@ -51,7 +51,7 @@ fn what_a_crash_left_is_published(cql: &Cql, log: &impl SharedLog) {
     }
     let store = cql.open_one();
     assert_eq!(published(log), BTreeMap::new());
-    let publisher = cql.runtime.block_on(async { start(store.clone(), log.clone(), SETTINGS).1 });
+    let publisher = cql.runtime.block_on(async { start(store.clone(), log.clone(), SETTINGS, seen()).1 });
     wait_until("nothing is pending", || pending(cql, &store).is_empty());
     assert_eq!(published(log), want);
     let left = cql.runtime.block_on(store.outbox(CAMPAIGN.to_bytes())).expect("reads");
@@ -67,7 +67,7 @@ fn what_a_crash_left_is_published(cql: &Cql, log: &impl SharedLog) {
     assert_eq!(numbers(Some(66), 4), [65, 64, 63, 62]);
     // Told of at once, a revision does not wait for a look.
     let settings = PublisherSettings { look_every_ms: 3_600_000, ..SETTINGS };
-    let (telling, publisher) = cql.runtime.block_on(async { start(store.clone(), log.clone(), settings) });
+    let (telling, publisher) = cql.runtime.block_on(async { start(store.clone(), log.clone(), settings, seen()) });
     assert!(commit_campaign(&telling, 72).is_none());
     wait_until("the last one is published", || published(log)[&EntityId::Campaign(CAMPAIGN)] == 72);
     wait_until("and forgotten", || pending(cql, &store).len() == 1);
@@ -95,7 +95,7 @@ fn two_publishers_at_once_change_nothing() {
     let stores = cql.open(2);
     let publishers: Vec<_> = stores
         .iter()
-        .map(|store| cql.runtime.block_on(async { start(store.clone(), log.clone(), SETTINGS) }))
+        .map(|store| cql.runtime.block_on(async { start(store.clone(), log.clone(), SETTINGS, seen()) }))
         .collect();
     for number in 1..=8 {
         for at in 0..4 {
@@ -120,7 +120,7 @@ fn no_more_waits_to_be_published_than_a_partition_may_hold() {
     assert!(number == 96 && matches!(missed, Missed::Full { limit: 64, .. }), "{number}: {missed:?}");
     // Nothing was made, and when they are published it goes on.
     let logs = EmbeddedLogs::new();
-    let publisher = cql.runtime.block_on(async { start(store.clone(), logs.open(), SETTINGS).1 });
+    let publisher = cql.runtime.block_on(async { start(store.clone(), logs.open(), SETTINGS, seen()).1 });
     wait_until("nothing is pending", || pending(&cql, &store).is_empty());
     assert!(commit_campaign(&store, 96).is_none());
     cql.runtime.block_on(publisher.stop());
@@ -146,7 +146,7 @@ fn a_publisher_that_has_nothing_in_hand_stops() {
     let Some(cql) = Cql::new("a_publisher_that_has_nothing_in_hand_stops") else { return };
     let store = cql.open_one();
     let logs = EmbeddedLogs::new();
-    let publisher = cql.runtime.block_on(async { start(store.clone(), logs.open(), SETTINGS).1 });
+    let publisher = cql.runtime.block_on(async { start(store.clone(), logs.open(), SETTINGS, seen()).1 });
     let stopped = cql.runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), publisher.stop()).await });
     assert!(stopped.is_ok());
 }

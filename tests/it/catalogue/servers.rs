@@ -17,7 +17,7 @@ use segue::roles::catalogue_feed::CatalogueFeed;
 use segue::roles::catalogue_outbox::{Publisher, PublisherSettings, start as start_publisher};
 use segue::store::{CqlCatalog, Secret};
 
-use super::{ADVERTISER, CAMPAIGN, Cql, NETWORK, Opens, advertiser, campaign, network};
+use super::{ADVERTISER, CAMPAIGN, Cql, NETWORK, Opens, advertiser, campaign, network, seen};
 use crate::event_log::{Kafka, Opens as _};
 use crate::harness::{folder, wait_until};
 
@@ -214,7 +214,7 @@ struct Whole {
 impl Whole {
     fn start(cql: &Cql, store: CqlCatalog, log: impl SharedLog, number: u8) -> Self {
         let settings = PublisherSettings::new(ServerId::from_u128(number.into()), BootId::from_u128(9));
-        let (store, publisher) = cql.runtime.block_on(async { start_publisher(store, log.clone(), settings) });
+        let (store, publisher) = cql.runtime.block_on(async { start_publisher(store, log.clone(), settings, seen()) });
         let server = Server::start(store, number);
         let (handle, stop) = (server.handle.clone(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
