@@ -10,6 +10,7 @@ pub mod cluster;
 mod decision;
 mod looks;
 mod system;
+mod weeks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
 use self::looks::{gets_leases, goes_on, show_counts};
 use self::system::{bind, joined, journal_is_whole, open_log, until_unhealthy_or_told};
+use self::weeks::OldWeeks;
 use crate::caps::strict::Hearing;
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
@@ -59,6 +61,7 @@ pub struct Running {
     pub health: Health,
     server: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    old_weeks: OldWeeks,
     parts: Parts,
 }
 
@@ -184,6 +187,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
         health,
         server: serving.handle(),
         serving: tokio::spawn(serving),
+        old_weeks: OldWeeks::drop_from(Arc::clone(&listeners), clock.clone()),
         parts: Parts { lights, listeners, leases, log, accounting, campaign_writer, rebuilding, observers },
     })
 }
@@ -242,7 +246,7 @@ impl Running {
     /// # Errors
     /// The first thing that failed; everything was ended all the same.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { campaigns, health, server, serving, parts, .. } = self;
+        let Self { campaigns, health, server, serving, old_weeks, parts, .. } = self;
         parts.lights.draining.store(true, Ordering::Relaxed);
         // Paid draws stop first: from here on the HTTP server answers with the network's own ads.
         let parts = tokio::task::spawn_blocking(move || {
@@ -253,6 +257,7 @@ impl Running {
         server.stop(true).await;
         let served = serving.await.context("the HTTP server's task")?.context("the HTTP server");
         drop((campaigns, health));
+        old_weeks.stop().await;
         let ended = tokio::task::spawn_blocking(move || parts.end()).await.context("ending the parts")?;
         served.and(ended)
     }

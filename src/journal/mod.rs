@@ -372,13 +372,18 @@ impl Shared {
 fn journal_loop(shared: &Shared, mut writer: Writer, clock: &(dyn Fn() -> WallMs + Send + Sync)) {
     let _ending = Ending(shared);
     let batch_bytes_max = shared.config.batch_bytes_max();
+    let mut is_refusing = false;
     while let Some(batch) = shared.queue.take_batch(batch_bytes_max) {
         let result = writer.append_batch(batch.iter().flat_map(|job| &job.entries), clock());
         shared.publish(&writer);
         if let Err(error) = &result {
             shared.refused.fetch_add(batch.len() as u64, Ordering::Relaxed);
-            tracing::error!(dir = %shared.dir.display(), %error, appends = batch.len(), "the journal refuses a batch");
+            // Said once: a journal that has failed refuses thousands a second, and they are counted.
+            if !is_refusing {
+                tracing::error!(dir = %shared.dir.display(), %error, appends = batch.len(), "the journal refuses batches");
+            }
         }
+        is_refusing = result.is_err();
         let mut first_seq = result.as_ref().map_or(0, |appended| appended.first_seq);
         for job in batch {
             let next_seq = first_seq + job.entries.len() as u64;
