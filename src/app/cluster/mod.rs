@@ -22,13 +22,13 @@ use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach
 use self::roles::{Decider, Seller, account, control, decide, sell};
 use super::Base;
 use super::accounting::faults;
-use super::looks::{gets_leases, goes_on, show_counts};
+use super::looks::{gets_leases, goes_on, has_first_leases, show_counts};
 use super::system::{bind, joined, journal_is_whole, until_unhealthy_or_told};
 use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
 use crate::entropy::Entropy;
 use crate::event_log::kafka::{KafkaLog, KafkaLogConfig};
-use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Which};
+use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Topic, Which};
 use crate::http::admin::{Admin, Gauges};
 use crate::http::server;
 use crate::journal::{RealDisk, SharedDisk};
@@ -275,7 +275,11 @@ fn health(
     if let Some(watch) = accounting.map(PartitionsHandle::watch) {
         healthy.push(("accounting", goes_on(move || watch.has_ended())));
     }
-    ready.extend(decider.map(|decider| ("leases", gets_leases(&decider.side.leases))));
+    if let Some(decider) = decider {
+        let (leases, partitions) = (&decider.side.leases, base.config.kafka_partitions.of(Topic::Events));
+        ready.push(("leases", gets_leases(leases)));
+        ready.push(("first_leases", has_first_leases(leases, partitions, lights, base.clock.clone())));
+    }
     Health::new(base.log.clone(), Arc::clone(lights), healthy, ready)
 }
 

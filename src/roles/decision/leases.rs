@@ -93,6 +93,12 @@ impl LeaseKeeper {
         self.standings().values().find_map(|standing| standing.err())
     }
 
+    /// Whether the owners of so many partitions have said something of this run: before that none gives it leases.
+    #[must_use]
+    pub fn is_met_by(&self, partitions: u32) -> bool {
+        u32::try_from(self.standings().len()).is_ok_and(|met| met >= partitions)
+    }
+
     /// Gives back the leases that are over or idle. Doesn't block.
     pub fn sweep(&self) {
         let now = self.clock.now();
