@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// The files of the packages `segue.v1` and `segue.fleet.v1`.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "segue/v1/common.proto",
     "segue/v1/catalog.proto",
     "segue/v1/decision.proto",
     "segue/v1/events.proto",
     "segue/v1/dead_letter.proto",
+    "segue/v1/listening.proto",
     "segue/fleet/v1/fleet.proto",
 ];
 

@@ -131,6 +131,8 @@ fn name(attribute: Attribute) -> &'static str {
         Attribute::BreakPosition => "break position",
         Attribute::App => "app",
         Attribute::Placement => "placement",
+        Attribute::TasteGenre => "genre of their taste",
+        Attribute::TasteMood => "mood of their taste",
     }
 }
 

@@ -16,6 +16,7 @@ mod envelope;
 mod error;
 mod lease;
 mod ledger;
+mod listening;
 mod reversal;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -33,6 +34,7 @@ pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
 pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LeaseReturned, LevelLimit, LimitWindow};
 pub use ledger::{Checkpoint, Delivered, EntryCause, LedgerAccount, LedgerEntry, LedgerRecord, Posting, TrialBalance};
+pub use listening::{PLAY_WORDS_MAX, Play};
 pub use reversal::Reversal;
 
 /// Version of the schemas that this code writes. Readers go by fields, not by it; it says which writer a record came from.
@@ -101,6 +103,20 @@ pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
 /// [`EventError`], naming the field.
 pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, EventError> {
     wire::dead_letter_from_wire(wire::proto::DeadLetter::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
+/// A play as the streaming company's producers write it.
+#[must_use]
+pub fn encode_play(play: &Play) -> Vec<u8> {
+    wire::play_to_wire(play).encode_to_vec()
+}
+
+/// A play that was told.
+///
+/// # Errors
+/// [`EventError`], naming the field.
+pub fn decode_play(bytes: &[u8]) -> Result<Play, EventError> {
+    wire::play_from_wire(wire::proto::Play::decode(bytes).map_err(EventError::Protobuf)?)
 }
 
 /// The event that was kept.

@@ -383,6 +383,8 @@ fn request() -> RequestRecord {
             key_values: vec![("tempo".to_owned(), "slow".to_owned())],
             coordinates: Some(Coordinates { latitude: 59.33, longitude: 18.07 }),
             zone: Some(Zone::named("Europe/Stockholm").expect("in the database")),
+            taste_genres: Vec::new(),
+            taste_moods: Vec::new(),
         },
         consent: ConsentScope::Personal,
         child: false,

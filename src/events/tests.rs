@@ -8,7 +8,7 @@ use super::catalog::{MAX_EXPRESSION_DEPTH, decode_entity, decode_record, encode_
 use super::wire::proto;
 use super::*;
 use crate::catalog::Entity;
-use crate::model::{BeaconEvent, Day, ImpressionId, LeaseId, PriceModel, ServerId, WallMs};
+use crate::model::{BeaconEvent, Day, ImpressionId, LeaseId, NetworkId, PriceModel, ServerId, WallMs};
 use crate::targeting::{Attribute, Expression, Predicate};
 
 fn golden(name: &str) -> PathBuf {
@@ -66,6 +66,60 @@ fn dead_letters_of_version_1_are_read_and_written_alike() {
         check_golden(&file, &encode_dead_letter(&letter));
         let kept = std::fs::read(golden(&file)).expect("just compared");
         assert_eq!(decode_dead_letter(&kept), Ok(letter), "{name}");
+    }
+}
+
+fn play() -> Play {
+    Play {
+        play_id: [0xA1; 16],
+        network_id: NetworkId::from_u128(0x0190_a2b4_7c1e_7000_8000_0000_0000_0001),
+        listener_id: "account-17".to_owned(),
+        played_at: WallMs(1_790_000_000_123),
+        heard_ms: 181_000,
+        genres: vec!["Jazz".to_owned(), "Soul".to_owned()],
+        moods: vec!["Calm".to_owned()],
+        is_profiled: true,
+    }
+}
+
+// INV-21.
+#[test]
+fn plays_of_version_1_are_read_and_written_alike() {
+    for (name, play) in [("play", play()), ("play_denied", Play { is_profiled: false, ..play() })] {
+        let file = format!("listening/{name}.bin");
+        check_golden(&file, &encode_play(&play));
+        let kept = std::fs::read(golden(&file)).expect("just compared");
+        assert_eq!(decode_play(&kept), Ok(play), "{name}");
+    }
+}
+
+/// Changes the play's wire form, and reads it.
+fn changed_play(change: impl FnOnce(&mut proto::Play)) -> Result<Play, EventError> {
+    let mut wire = proto::Play::decode(encode_play(&play()).as_slice()).expect("just encoded");
+    change(&mut wire);
+    decode_play(&wire.encode_to_vec())
+}
+
+#[test]
+fn a_play_that_does_not_say_what_is_needed_is_refused_by_the_fields_name() {
+    let missing = |field| Err(EventError::Missing { field });
+    assert_eq!(changed_play(|wire| wire.play_id.clear()), missing("play.play_id"));
+    assert_eq!(changed_play(|wire| wire.network_id.clear()), missing("play.network_id"));
+    assert_eq!(changed_play(|wire| wire.listener_id.clear()), missing("play.listener_id"));
+    assert_eq!(changed_play(|wire| wire.played_at_ms = None), missing("play.played_at_ms"));
+    let is_invalid = |read| matches!(read, Err(EventError::Invalid { .. }));
+    assert!(is_invalid(changed_play(|wire| wire.play_id.truncate(15))));
+    assert!(is_invalid(changed_play(|wire| wire.listener_id = "x".repeat(257))));
+    assert!(is_invalid(changed_play(|wire| wire.heard_ms = 86_400_001)));
+    let many = changed_play(|wire| wire.genres = vec!["a".to_owned(); 99]).expect("the rest is left out");
+    assert_eq!(many.genres.len(), PLAY_WORDS_MAX);
+}
+
+#[test]
+fn a_consent_that_is_not_said_or_not_known_is_none() {
+    for (consent, is_profiled) in [(0, false), (1, true), (2, true), (3, false), (99, false)] {
+        let read = changed_play(|wire| wire.consent = consent).expect("reads");
+        assert_eq!(read.is_profiled, is_profiled, "{consent}");
     }
 }
 

@@ -179,6 +179,10 @@ pub struct Facts {
     pub coordinates: Option<Coordinates>,
     /// The listener's time zone.
     pub zone: Option<Zone>,
+    /// Genres that the listener has played much of, lately.
+    pub taste_genres: Vec<String>,
+    /// Moods, likewise.
+    pub taste_moods: Vec<String>,
 }
 
 /// A point on Earth (WGS 84), degrees.

@@ -51,6 +51,8 @@ impl Field {
                     | Attribute::Artist
                     | Attribute::ContentCategory
                     | Attribute::Segment
+                    | Attribute::TasteGenre
+                    | Attribute::TasteMood
             ),
             Self::Age | Self::Explicit | Self::ListenerHour | Self::LineItemHour => false,
         }

@@ -1,7 +1,7 @@
 //! What a line item asks of a listener, as a tree: `all`, `any`, `not` over predicates.
 //!
 //! Values are the normalised wire values of [`Facts`](crate::model::Facts). A predicate over something unknown is false; its negation is
-//! true. Over a multi-valued fact (genres, segments) a predicate is true when any value of the listener is among its values, and `not`
+//! true. Over a multi-valued fact (genres, segments, taste) a predicate is true when any value of the listener is among its values, and `not`
 //! is true when none is.
 
 use std::fmt;
@@ -113,11 +113,15 @@ pub enum Attribute {
     App,
     /// The placement.
     Placement,
+    /// Genres of the listener's taste; multi-valued.
+    TasteGenre,
+    /// Moods of the listener's taste; multi-valued.
+    TasteMood,
 }
 
 impl Attribute {
     /// Every attribute.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Country,
         Self::Region,
         Self::City,
@@ -137,6 +141,8 @@ impl Attribute {
         Self::BreakPosition,
         Self::App,
         Self::Placement,
+        Self::TasteGenre,
+        Self::TasteMood,
     ];
 }
 

@@ -62,6 +62,8 @@ pub fn values_of(attribute: Attribute, request: &AdBreakRequest) -> Vec<&str> {
         Attribute::BreakPosition => vec![position_name(request.spec.position)],
         Attribute::App => vec![request.app.as_str()],
         Attribute::Placement => vec![request.placement.as_str()],
+        Attribute::TasteGenre => many(&facts.taste_genres),
+        Attribute::TasteMood => many(&facts.taste_moods),
     }
 }
 

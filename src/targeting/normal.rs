@@ -115,7 +115,9 @@ pub fn value(attribute: Attribute, text: &str) -> Option<String> {
         | Attribute::Playlist
         | Attribute::Artist
         | Attribute::ContentCategory
-        | Attribute::Segment => word(text),
+        | Attribute::Segment
+        | Attribute::TasteGenre
+        | Attribute::TasteMood => word(text),
     }
 }
 

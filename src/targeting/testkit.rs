@@ -229,5 +229,7 @@ fn facts(draws: &mut Draws) -> Facts {
             Coordinates { latitude, longitude }
         }),
         zone: known(draws, zone),
+        taste_genres: several(draws),
+        taste_moods: several(draws),
     }
 }

@@ -77,5 +77,6 @@ codes! {
         Gender => Gender, Platform => Platform, DeviceType => DeviceType, Os => Os, Connection => Connection,
         Genre => Genre, Mood => Mood, Playlist => Playlist, Artist => Artist, ContentCategory => ContentCategory,
         Segment => Segment, BreakPosition => BreakPosition, App => App, Placement => Placement,
+        TasteGenre => TasteGenre, TasteMood => TasteMood,
     }
 }

@@ -35,6 +35,8 @@ pub(super) fn to_wire(facts: &Facts) -> proto::Facts {
             .coordinates
             .map(|point| proto::Coordinates { latitude: point.latitude, longitude: point.longitude }),
         zone: facts.zone.as_ref().map(|zone| zone.name().to_owned()),
+        taste_genres: facts.taste_genres.clone(),
+        taste_moods: facts.taste_moods.clone(),
     }
 }
 
@@ -63,6 +65,8 @@ pub(super) fn from_wire(wire: proto::Facts) -> Read<Facts> {
         key_values: wire.key_values.into_iter().map(|pair| (pair.key, pair.value)).collect(),
         coordinates: wire.coordinates.map(coordinates).transpose()?,
         zone: wire.zone.map(|name| zone("facts.zone", &name)).transpose()?,
+        taste_genres: wire.taste_genres,
+        taste_moods: wire.taste_moods,
     })
 }
 

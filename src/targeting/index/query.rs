@@ -11,7 +11,7 @@ pub struct Lane(u8);
 
 impl Lane {
     /// How many there are.
-    pub const COUNT: usize = 25;
+    pub const COUNT: usize = 27;
     /// The network.
     pub const NETWORK: Self = Self(0);
 
@@ -20,11 +20,11 @@ impl Lane {
     pub const fn of(field: Field) -> Self {
         Self(match field {
             Field::Plain(attribute) => 1 + Self::place(attribute),
-            Field::Age => 20,
-            Field::Explicit => 21,
-            Field::KeyValue => 22,
-            Field::ListenerHour => 23,
-            Field::LineItemHour => 24,
+            Field::Age => 22,
+            Field::Explicit => 23,
+            Field::KeyValue => 24,
+            Field::ListenerHour => 25,
+            Field::LineItemHour => 26,
         })
     }
 
@@ -49,6 +49,8 @@ impl Lane {
             Attribute::BreakPosition => 16,
             Attribute::App => 17,
             Attribute::Placement => 18,
+            Attribute::TasteGenre => 19,
+            Attribute::TasteMood => 20,
         }
     }
 

@@ -4,7 +4,7 @@ use super::wire::TargetingBody;
 use crate::targeting::expression::Attribute;
 
 /// The plain attributes of an object, in the order in which their conditions stand in the expression.
-pub(super) fn texts(body: &TargetingBody) -> [(Attribute, &'static str, Option<&Vec<String>>); 19] {
+pub(super) fn texts(body: &TargetingBody) -> [(Attribute, &'static str, Option<&Vec<String>>); 21] {
     [
         (Attribute::Country, "country", body.country.as_ref()),
         (Attribute::Region, "region", body.region.as_ref()),
@@ -25,6 +25,8 @@ pub(super) fn texts(body: &TargetingBody) -> [(Attribute, &'static str, Option<&
         (Attribute::BreakPosition, "break_position", body.break_position.as_ref()),
         (Attribute::App, "app", body.app.as_ref()),
         (Attribute::Placement, "placement", body.placement.as_ref()),
+        (Attribute::TasteGenre, "taste_genre", body.taste_genre.as_ref()),
+        (Attribute::TasteMood, "taste_mood", body.taste_mood.as_ref()),
     ]
 }
 
@@ -48,6 +50,8 @@ pub(super) const fn expected(attribute: Attribute) -> &'static str {
         | Attribute::Playlist
         | Attribute::Artist
         | Attribute::ContentCategory
-        | Attribute::Segment => "1 to 128 characters, none of them control characters",
+        | Attribute::Segment
+        | Attribute::TasteGenre
+        | Attribute::TasteMood => "1 to 128 characters, none of them control characters",
     }
 }

@@ -40,7 +40,7 @@ fn what_is_written_reads_back_the_same() {
         r#"{"key_value":{"mood":["calm"],"tempo":["fast","slow"]},"daypart":{"time_zone":"listener","hours":[{"days":["mon","tue"],"from":6,"to":10}]}}"#,
         r#"{"os_version":[{"at_least":"12.1","below":"14"}],"app_version":[{"below":"3.0.0.1"}],"within":[{"latitude":59.3,"longitude":18.1,"radius_m":5000}]}"#,
         r#"{"explicit":false,"any":[{"platform":["ios"],"segment":["runners"]},{"not":{"break_position":["pre_roll"]}}]}"#,
-        r#"{"region":["se-ab"],"city":["se/stockholm"],"postal_code":["se/11122"],"language":["sv"],"gender":["female"],"platform":["car"],"device_type":["phone"],"os":["linux"],"connection":["wifi"],"playlist":["p"],"artist":["x"],"content_category":["iab1"],"app":["App"],"placement":["Music"],"all":[]}"#,
+        r#"{"region":["se-ab"],"city":["se/stockholm"],"postal_code":["se/11122"],"language":["sv"],"gender":["female"],"platform":["car"],"device_type":["phone"],"os":["linux"],"connection":["wifi"],"playlist":["p"],"artist":["x"],"content_category":["iab1"],"app":["App"],"placement":["Music"],"taste_genre":["jazz"],"taste_mood":["calm"],"all":[]}"#,
     ] {
         let expression = json(text).unwrap_or_else(|errors| panic!("{text}: {errors:?}"));
         let written = serde_json::to_string(&write(&expression)).expect("JSON");

@@ -70,6 +70,12 @@ pub struct TargetingBody {
     /// Keys of placements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Vec<String>>,
+    /// Genres that the listener has played much of, lately; known where the listener's consent and `segue.listening` say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taste_genre: Option<Vec<String>>,
+    /// Moods, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taste_mood: Option<Vec<String>>,
     /// Ranges of age in years.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<Vec<AgeRangeBody>>,

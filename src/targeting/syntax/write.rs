@@ -111,6 +111,8 @@ fn field(body: &mut TargetingBody, attribute: Attribute) -> &mut Option<Vec<Stri
         Attribute::BreakPosition => &mut body.break_position,
         Attribute::App => &mut body.app,
         Attribute::Placement => &mut body.placement,
+        Attribute::TasteGenre => &mut body.taste_genre,
+        Attribute::TasteMood => &mut body.taste_mood,
     }
 }
 
