@@ -24,6 +24,7 @@ pub mod model;
 pub mod pacing;
 pub mod patience;
 pub mod pod;
+pub mod profile;
 pub mod roles;
 pub mod sim;
 pub mod store;

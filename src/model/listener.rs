@@ -52,6 +52,39 @@ pub struct ListenerState {
     pub last_break_creatives: Vec<CreativeId>,
     /// What strict caps count, as it was last known to be in the store.
     pub strict: StrictRow,
+    /// Their taste and imported segments, as they were when last read.
+    pub profile: Profile,
+}
+
+/// What targeting may know of a listener besides the request, where they allow it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Profile {
+    /// Genres that they like, in targeting's form, sorted.
+    pub genres: Vec<String>,
+    /// Moods, likewise.
+    pub moods: Vec<String>,
+    /// Segments that were imported, by name; at most [`Profile::SEGMENTS_MAX`], and some may be over.
+    pub segments: Vec<TimedSegment>,
+}
+
+/// A segment that somebody is in for a time.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TimedSegment {
+    /// Its name, in targeting's form.
+    pub name: String,
+    /// Until when.
+    pub until: WallMs,
+}
+
+impl Profile {
+    /// Most imported segments of a listener; of more the first by name are used.
+    pub const SEGMENTS_MAX: usize = 256;
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.genres.is_empty() && self.moods.is_empty() && self.segments.is_empty()
+    }
 }
 
 /// Ads of line items with a strict cap: kept apart from [`ListenerState::exposures`], because nothing here may be
@@ -153,6 +186,7 @@ impl ListenerState {
             last_break_at: None,
             last_break_creatives: Vec::new(),
             strict: StrictRow { version: None, exposures: Vec::new() },
+            profile: Profile { genres: Vec::new(), moods: Vec::new(), segments: Vec::new() },
         }
     }
 }

@@ -34,8 +34,8 @@ pub use line_item::{
     Tracker,
 };
 pub use listener::{
-    Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Pseudonym, StrictExposure, StrictRow,
-    StrictVersion,
+    Exposure, ExposureState, ListenerKey, ListenerState, OpenAd, OpenBreak, Profile, Pseudonym, StrictExposure,
+    StrictRow, StrictVersion, TimedSegment,
 };
 pub use money::{MICROS_PER_UNIT, Micros, MoneyOverflow};
 pub use platform::Platform;

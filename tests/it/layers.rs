@@ -15,6 +15,7 @@ const CORE: &[&str] = &[
     "caps",
     "decision",
     "pod",
+    "profile",
     "pacing",
     "accounting",
     "tokens",
