@@ -35,7 +35,7 @@ pub use ledger::{
 };
 pub use listener::{
     CqlListeners, EmbeddedListeners, LateListeners, Listener, ListenerBackend, ListenerChange, ListenerCounts,
-    ListenerStore, Listeners, ReserveError, StoredListener,
+    ListenerStore, Listeners, ReserveError, StoredListener, TasteRow,
 };
 
 /// What went wrong with the store. All are the machine's fault, none is worth a retry in this process.

@@ -18,6 +18,7 @@ use crate::events::TraceId;
 use crate::impressions::{DrawTimes, RarelyHeard, TruncatedIp};
 use crate::journal::QuotaLevel;
 use crate::model::{AdBreakRequest, DecisionId, InvalidTraffic, ListenerKey, ListenerState, Now, Pseudonym, Tier};
+use crate::profile::personal;
 use crate::roles::heard::{Asker, HeardWatch};
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
@@ -210,6 +211,9 @@ impl DecisionShell {
     /// Decides for a listener whose turn is held; what strict caps need is durable before this returns.
     async fn answer_known(&self, asked: Asked<'_>, listener: &Listener) -> Effects {
         let listeners = self.at.listeners.listeners();
+        // What is known of them stands in the request from here on: in the sample, the decision and its record alike.
+        let known = listeners.look(listener, |state| personal(asked.request, &state.profile, asked.now.wall));
+        let asked = Asked { request: &known, ..asked };
         let (snapshot, paid) = (self.at.catalog.load(), self.paid());
         let effects =
             listeners.with(listener, |state| self.step(asked, state, asked.moment(&snapshot, Degradation::None, paid)));

@@ -46,6 +46,11 @@ pub const VERSIONS: &[SchemaVersion] = &[
         text: include_str!("../../../schemas/cql/0002-catalogue.cql"),
     },
     SchemaVersion { version: 3, name: "0003-ledger.cql", text: include_str!("../../../schemas/cql/0003-ledger.cql") },
+    SchemaVersion {
+        version: 4,
+        name: "0004-profiles.cql",
+        text: include_str!("../../../schemas/cql/0004-profiles.cql"),
+    },
 ];
 
 /// The latest version.

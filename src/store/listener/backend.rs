@@ -11,8 +11,10 @@ use super::super::cql::{CqlConnection, CqlSession, CqlTrouble};
 use super::cql::CqlListeners;
 use super::embedded::EmbeddedListeners;
 use super::format;
+use super::profile::TasteRow;
 use crate::caps::strict::{Outcome, Reservation};
-use crate::model::{Exposure, ListenerKey, ListenerState, Pseudonym, StrictRow, WallMs};
+use crate::model::{Exposure, ListenerKey, ListenerState, Profile, Pseudonym, StrictRow, TimedSegment, WallMs};
+use crate::profile::Taste;
 
 /// Changes that may wait for a writer: some seconds of a busy server's breaks. Beyond it changes are dropped.
 pub(super) const QUEUE: usize = 16_384;
@@ -55,6 +57,26 @@ pub trait ListenerStore: Send + Sync {
         reservation: Reservation,
     ) -> impl Future<Output = Result<Outcome, ReserveError>> + Send;
 
+    /// The listener's taste as it is stored.
+    fn read_taste(&self, key: ListenerKey) -> impl Future<Output = Result<TasteRow, StoreError>> + Send;
+
+    /// Writes a taste if the one before is still stored; whether it was. [`Self::flush`] makes it durable. After an error nobody knows whether it was
+    /// written: read it again.
+    fn replace_taste(
+        &self,
+        key: ListenerKey,
+        before: TasteRow,
+        taste: Taste,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Puts a listener into a segment, or says anew until when. [`Self::flush`] makes it durable.
+    fn put_segment(
+        &self,
+        key: ListenerKey,
+        segment: TimedSegment,
+        now: WallMs,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Deletes all rows of a listener, also of changes handed over before; durable when this returns.
     fn forget(&self, key: ListenerKey, now: WallMs) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -81,6 +103,8 @@ pub struct StoredListener {
     pub state: Option<ListenerState>,
     /// The strict row: by itself, so that a listener whose other rows were lost keeps it.
     pub strict: StrictRow,
+    /// What targeting may know: by itself, because it may be told of somebody who has not asked for a break yet.
+    pub profile: Profile,
 }
 
 /// What changed of one listener.
@@ -302,6 +326,18 @@ impl ListenerStore for ListenerBackend {
 
     async fn reserve(&self, key: ListenerKey, reservation: Reservation) -> Result<Outcome, ReserveError> {
         either!(self, store => store.reserve(key, reservation).await)
+    }
+
+    async fn read_taste(&self, key: ListenerKey) -> Result<TasteRow, StoreError> {
+        either!(self, store => store.read_taste(key).await)
+    }
+
+    async fn replace_taste(&self, key: ListenerKey, before: TasteRow, taste: Taste) -> Result<bool, StoreError> {
+        either!(self, store => store.replace_taste(key, before, taste).await)
+    }
+
+    async fn put_segment(&self, key: ListenerKey, segment: TimedSegment, now: WallMs) -> Result<(), StoreError> {
+        either!(self, store => store.put_segment(key, segment, now).await)
     }
 
     async fn forget(&self, key: ListenerKey, now: WallMs) -> Result<(), StoreError> {

@@ -7,11 +7,13 @@ use fjall::Database;
 
 use super::super::StoreError;
 use super::backend::{ListenerChange, ListenerStore, ReserveError, StoredListener};
+use super::profile::{ProfileRows, TasteRow};
 use super::rows::Rows;
 use super::strict::StrictRows;
 use super::writer::Writer;
 use crate::caps::strict::{Outcome, Reservation};
-use crate::model::{ListenerKey, Pseudonym, StrictRow, WallMs};
+use crate::model::{ListenerKey, Pseudonym, StrictRow, TimedSegment, WallMs};
+use crate::profile::Taste;
 
 /// The rows and the threads that write them. Clones are one store; the last one writes what is left and ends the threads.
 #[derive(Clone, Debug)]
@@ -20,6 +22,7 @@ pub struct EmbeddedListeners(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     rows: Rows,
+    profiles: ProfileRows,
     writer: Writer,
     strict: StrictRows,
 }
@@ -29,7 +32,8 @@ impl EmbeddedListeners {
     pub(super) fn open(database: &Database) -> Result<Self, StoreError> {
         let rows = Rows::open(database)?;
         let writer = Writer::start(rows.clone());
-        Ok(Self(Arc::new(Inner { rows, writer, strict: StrictRows::open(database)? })))
+        let profiles = ProfileRows::open(database)?;
+        Ok(Self(Arc::new(Inner { rows, profiles, writer, strict: StrictRows::open(database)? })))
     }
 
     /// Runs what waits for the disk.
@@ -46,7 +50,8 @@ impl EmbeddedListeners {
 impl ListenerStore for EmbeddedListeners {
     async fn load(&self, key: ListenerKey, now: WallMs) -> Result<StoredListener, StoreError> {
         self.wait(move |inner| {
-            Ok(StoredListener { state: inner.rows.load(key, now)?, strict: inner.strict.read(key)? })
+            let (state, strict) = (inner.rows.load(key, now)?, inner.strict.read(key)?);
+            Ok(StoredListener { state, strict, profile: inner.profiles.load(key, now)? })
         })
         .await
     }
@@ -71,9 +76,23 @@ impl ListenerStore for EmbeddedListeners {
     async fn forget(&self, key: ListenerKey, _now: WallMs) -> Result<(), StoreError> {
         self.wait(move |inner| {
             inner.strict.forget(key)?;
+            // The writer syncs after it has deleted the rest.
+            inner.profiles.forget(key)?;
             inner.writer.forget(key)
         })
         .await
+    }
+
+    async fn read_taste(&self, key: ListenerKey) -> Result<TasteRow, StoreError> {
+        self.wait(move |inner| inner.profiles.read(key)).await
+    }
+
+    async fn replace_taste(&self, key: ListenerKey, before: TasteRow, taste: Taste) -> Result<bool, StoreError> {
+        self.wait(move |inner| inner.profiles.replace(key, &before, &taste)).await
+    }
+
+    async fn put_segment(&self, key: ListenerKey, segment: TimedSegment, _now: WallMs) -> Result<(), StoreError> {
+        self.wait(move |inner| inner.profiles.put(key, &segment)).await
     }
 
     async fn flush(&self) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@
 //!   written again where the store has it otherwise; between two readings a server may not know of a break that another opened.
 //! * **The pseudonym** says whether it is the same listener still. Another one, or none: they were forgotten elsewhere, and what this server knew is too;
 //!   what it has written since is erased.
+//! * **The profile** is what was read: nothing here changes it.
 //! * **The strict row** is replaced ([`adopt`]) unless this server wrote it meanwhile: then its own is later than what was read.
 
 use super::backend::{Fate, ListenerChange, Receipt};
@@ -208,6 +209,7 @@ impl Known {
         let excess = stored.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);
         stored.exposures.drain(..excess);
         self.state.exposures = stored.exposures;
+        self.state.profile = stored.profile;
         if !self.head_changed || stored.last_break_at > self.state.last_break_at {
             self.state.last_break_at = stored.last_break_at;
             self.state.last_break_creatives = stored.last_break_creatives;

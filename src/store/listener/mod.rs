@@ -13,6 +13,8 @@
 //! decides for a listener has the listener's [turn](Listener::turn) until it is answered, so that in one process no two decisions race, and two copies
 //! of one request get one answer. Between processes the condition alone decides.
 //!
+//! A listener's profile is read with their rows; others write it: the profile role what they like, an operator the segments they are in.
+//!
 //! A session's state is kept in memory only: nobody who may not be known leaves a row.
 
 mod backend;
@@ -20,6 +22,7 @@ mod cql;
 mod embedded;
 mod format;
 mod known;
+mod profile;
 mod rows;
 mod strict;
 mod writer;
@@ -34,6 +37,7 @@ pub use self::backend::{LateListeners, ListenerBackend, ListenerChange, Listener
 pub use self::cql::CqlListeners;
 pub use self::embedded::EmbeddedListeners;
 use self::known::Known;
+pub use self::profile::TasteRow;
 use super::StoreError;
 use super::cql::CqlTrouble;
 use crate::caps::strict::{Outcome, Reservation};
@@ -170,7 +174,8 @@ impl Listeners {
                 }
             }
             // None again: forgotten between the two.
-            let Some(state) = stored.state else { continue };
+            let Some(mut state) = stored.state else { continue };
+            state.profile = stored.profile;
             let taken = listener.lock().take_over(listener.key, begun, state, stored.strict, now);
             if let Ok(change) = taken {
                 if let Some(change) = change.filter(|_| self.is_shared()) {
@@ -204,6 +209,11 @@ impl Listeners {
             self.store.offer(change);
         }
         result
+    }
+
+    /// Looks at the listener's state, alone, and changes nothing.
+    pub fn look<R>(&self, listener: &Listener, look: impl FnOnce(&ListenerState) -> R) -> R {
+        look(&listener.lock().state)
     }
 
     /// Forgets a listener: their rows are gone when this returns, and whoever comes with that key is somebody new, under a new pseudonym. Waits for

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod cql;
+mod profiles;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,10 +8,11 @@
 //! * **Strict rows**: written on the condition of their version (INV-31), asked once. What fails or is late may have been applied: the answer is that
 //!   nobody knows ([`ReserveError::Failed`]), and the next attempt finds out by its condition. A conflict's answer is read serially, which ends whatever
 //!   was under way; so what was accepted is never missing from it. Within one data centre: its servers alone vote.
-//! * **Forgetting**: the rows of head and strict caps go by conditional deletes, ordered with the conditional writes; the exposures by partition.
+//! * **Forgetting**: the rows of head and strict caps go by conditional deletes, ordered with the conditional writes, and the taste likewise; exposures and segments by partition.
 //!
 //! Reads at a miss are all made at once, at `LOCAL_QUORUM` and speculatively. The strict row too: one that is behind makes a reservation conflict, no more.
 
+mod profile;
 mod statements;
 mod writer;
 
@@ -31,9 +32,11 @@ use super::super::cql::{CqlSession, CqlTrouble};
 use super::super::{StoreError, damaged};
 use super::backend::{ListenerChange, ListenerStore, RESERVATIONS, ReserveError, StoredListener};
 use super::format::{self, decode_head, decode_strict, week_of, weeks_seen};
+use super::profile::TasteRow;
 use crate::caps::strict::{self, Outcome, Reservation, Verdict};
 use crate::impressions::CLOCK_TOLERANCE_MS;
-use crate::model::{Exposure, ListenerKey, ListenerState, Pseudonym, StrictRow, WallMs};
+use crate::model::{Exposure, ListenerKey, ListenerState, Pseudonym, StrictRow, TimedSegment, WallMs};
+use crate::profile::Taste;
 
 /// Rows of a page of exposures.
 const PAGE_ROWS: i32 = 256;
@@ -138,9 +141,14 @@ impl CqlListeners {
 
 impl ListenerStore for CqlListeners {
     async fn load(&self, key: ListenerKey, now: WallMs) -> Result<StoredListener, StoreError> {
-        let reads = tokio::try_join!(self.head(key), self.exposures(key, now), self.strict_row(&self.at.strict, key))?;
-        let (Some(mut state), rows, strict) = reads else {
-            return Ok(StoredListener { state: None, strict: reads.2 });
+        let reads = tokio::try_join!(
+            self.head(key),
+            self.exposures(key, now),
+            self.strict_row(&self.at.strict, key),
+            Box::pin(self.profile(key, now))
+        )?;
+        let (Some(mut state), rows, strict, profile) = reads else {
+            return Ok(StoredListener { state: None, strict: reads.2, profile: reads.3 });
         };
         for row in rows {
             let (exposure, pseudonym) =
@@ -153,7 +161,7 @@ impl ListenerStore for CqlListeners {
         state.exposures.sort_by_key(|exposure| (exposure.at, exposure.impression_id.to_bytes()));
         let excess = state.exposures.len().saturating_sub(ListenerState::MAX_EXPOSURES);
         state.exposures.drain(..excess);
-        Ok(StoredListener { state: Some(state), strict })
+        Ok(StoredListener { state: Some(state), strict, profile })
     }
 
     async fn establish(&self, key: ListenerKey, pseudonym: Pseudonym) -> Result<Pseudonym, StoreError> {
@@ -191,6 +199,7 @@ impl ListenerStore for CqlListeners {
         // What was handed over before may not come after.
         self.writer.settle().await?;
         self.at.conditionally(DOING, &self.at.forget_strict, (key.0.as_slice(),)).await?;
+        self.forget_profile(key).await?;
         self.at.conditionally(DOING, &self.at.forget_head, (key.0.as_slice(),)).await?;
         // Later than whatever any ad decided until now may say.
         let stamp = stamp(now, Said::Erased);
@@ -223,6 +232,18 @@ impl ListenerStore for CqlListeners {
     async fn drop_too_old(&self, _now: WallMs) -> Result<usize, StoreError> {
         // They expire by themselves.
         Ok(0)
+    }
+
+    async fn read_taste(&self, key: ListenerKey) -> Result<TasteRow, StoreError> {
+        self.taste(key).await
+    }
+
+    async fn replace_taste(&self, key: ListenerKey, before: TasteRow, taste: Taste) -> Result<bool, StoreError> {
+        self.swap(key, &before, &taste).await
+    }
+
+    async fn put_segment(&self, key: ListenerKey, segment: TimedSegment, now: WallMs) -> Result<(), StoreError> {
+        self.put(key, &segment, now).await
     }
 
     fn dropped(&self) -> u64 {

@@ -3,6 +3,7 @@
 use scylla::statement::prepared::PreparedStatement;
 
 use super::super::super::cql::{CqlSession, CqlTrouble, Kind};
+use super::profile::ProfileStatements;
 use crate::model::WallMs;
 
 /// How long heads and exposures are kept, in seconds: six weeks, as the exposures' table says. A head is of use while its breaks are open and for the pause
@@ -46,6 +47,7 @@ pub(super) struct Statements {
     pub(super) forget_head: PreparedStatement,
     pub(super) forget_strict: PreparedStatement,
     pub(super) forget_week: PreparedStatement,
+    pub(super) profiles: ProfileStatements,
 }
 
 impl Statements {
@@ -104,6 +106,7 @@ impl Statements {
                 Kind::Write,
             )
             .await?,
+            profiles: ProfileStatements::prepare(session).await?,
         })
     }
 }
