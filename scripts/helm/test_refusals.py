@@ -10,7 +10,7 @@ REFUSED = [
     (["--set=roles.decision.replicas=three"], "at '/roles/decision/replicas': got string, want integer"),
     (["--set=roles.decision.replicas=0"], "at '/roles/decision/replicas': minimum: got 0, want 1"),
     (["--set=roles.acounting.replicas=3"], "at '/roles': additional properties 'acounting' not allowed"),
-    (["--set=roles.profile.replicas=1"], "at '/roles': additional properties 'profile' not allowed"),
+    (["--set=roles.assets.replicas=1"], "at '/roles': additional properties 'assets' not allowed"),
     (["--set=roles.campaign.autoscaling.enabled=true"], "at '/roles/campaign': additional properties 'autoscaling' not allowed"),
     (["--set=replicas=3"], "additional properties 'replicas' not allowed"),
     (["--set=kafka.brokers=null"], "at '/kafka': missing property 'brokers'"),

@@ -16,8 +16,8 @@ WORKLOADS = ("StatefulSet", "Job")
 CUSTOM = ("ServiceMonitor", "PrometheusRule")
 # Groups and kinds that a mode has, and no others.
 KINDS = {
-    "minimal": {"StatefulSet": 3, "Service": 6, "PodDisruptionBudget": 3, "NetworkPolicy": 4, "ServiceAccount": 1, "Job": 1},
-    "production": {"StatefulSet": 3, "Service": 6, "PodDisruptionBudget": 3, "NetworkPolicy": 4, "ServiceAccount": 1, "Job": 1,
+    "minimal": {"StatefulSet": 4, "Service": 7, "PodDisruptionBudget": 4, "NetworkPolicy": 5, "ServiceAccount": 1, "Job": 1},
+    "production": {"StatefulSet": 4, "Service": 7, "PodDisruptionBudget": 4, "NetworkPolicy": 5, "ServiceAccount": 1, "Job": 1,
                    "HorizontalPodAutoscaler": 2, "Ingress": 3, "ConfigMap": 1, "ServiceMonitor": 1, "PrometheusRule": 1},
     "small": {"StatefulSet": 1, "Service": 4, "NetworkPolicy": 1, "ServiceAccount": 1},
 }
@@ -70,7 +70,7 @@ class Rendering(unittest.TestCase):
             self.assertEqual([name(one) for one in of_kind(objects, "StatefulSet") if len(one["metadata"]["name"]) > 52], [])
 
     def test_every_role_is_served_by_its_own_servers(self):
-        many = {"decision,beacon", "campaign", "accounting"}
+        many = {"decision,beacon", "campaign", "accounting", "profile"}
         for values, roles in (("minimal", many), ("production", many), ("small", {"all"})):
             workloads = of_kind(rendered(values), "StatefulSet")
             served = {environment(one)["SEGUE_SERVER__ROLES"] for workload in workloads for one in containers(workload)}
@@ -161,7 +161,7 @@ class Rendering(unittest.TestCase):
             for one in of_kind(objects, "ServiceMonitor"):
                 of_release = of_kind(objects, "Service")
                 watched = [service for service in of_release if meets(one["spec"]["selector"]["matchLabels"], service["metadata"]["labels"])]
-                self.assertEqual(sorted(map(component, watched)), ["accounting", "campaign", "decision"], "each server once")
+                self.assertEqual(sorted(map(component, watched)), ["accounting", "campaign", "decision", "profile"], "each server once")
 
     def test_only_breaks_are_hashed_and_every_path_has_its_role(self):
         objects = rendered("production")
@@ -198,7 +198,7 @@ class Rendering(unittest.TestCase):
 
         both = ["monitoring", "ingress-nginx"]
         self.assertEqual({role: namespaces(rules) for role, rules in inward.items()},
-                         {"decision": both, "campaign": both, "accounting": ["monitoring"], "setup": []})
+                         {"decision": both, "campaign": both, "accounting": ["monitoring"], "profile": ["monitoring"], "setup": []})
 
     def test_topics_and_tables_are_made_before_the_servers(self):
         for values in ("minimal", "production"):

@@ -18,7 +18,7 @@ use crate::telemetry;
 /// Arguments of `segue serve`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// What this process does, for server.roles: all, or some of decision, beacon, campaign and accounting as one of many servers.
+    /// What this process does, for server.roles: all, or some of decision, beacon, campaign, accounting and profile as one of many servers.
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
     /// For trials: a file with milliseconds by which this process's wall clock is wrong; looked at again and again.

@@ -18,6 +18,8 @@ pub struct SharedRoles {
     pub campaign: bool,
     /// Owns partitions of the money.
     pub accounting: bool,
+    /// Makes listeners' taste of what they played.
+    pub profile: bool,
 }
 
 /// Reads the setting.
@@ -32,8 +34,13 @@ pub(super) fn read(text: &str) -> Result<Roles, String> {
             "beacon" => beacon = true,
             "campaign" => roles.campaign = true,
             "accounting" => roles.accounting = true,
+            "profile" => roles.profile = true,
             "all" => return Err("all stands alone".to_owned()),
-            _ => return Err(format!("{word:?} is no role; expected all, decision, beacon, campaign or accounting")),
+            _ => {
+                return Err(format!(
+                    "{word:?} is no role; expected all, decision, beacon, campaign, accounting or profile"
+                ));
+            }
         }
     }
     if roles.decision != beacon {
@@ -48,17 +55,20 @@ mod tests {
 
     #[test]
     fn roles_are_read_and_what_is_none_is_told() {
-        let some = |decision, campaign, accounting| Ok(Roles::Some(SharedRoles { decision, campaign, accounting }));
+        let some = |decision, campaign, accounting| {
+            Ok(Roles::Some(SharedRoles { decision, campaign, accounting, profile: false }))
+        };
         assert_eq!(read("all"), Ok(Roles::All));
         assert_eq!(read("decision,beacon"), some(true, false, false));
         assert_eq!(read("accounting"), some(false, false, true));
         assert_eq!(read(" beacon, campaign , decision,accounting"), some(true, true, true));
+        assert_eq!(read("profile"), Ok(Roles::Some(SharedRoles { profile: true, ..SharedRoles::default() })));
         for (text, reason) in [
             ("", "\"\" is no role"),
             ("decision", "go together"),
             ("beacon", "go together"),
             ("campaign,all", "stands alone"),
-            ("profile", "\"profile\" is no role"),
+            ("assets", "\"assets\" is no role"),
         ] {
             assert!(read(text).expect_err("refused").contains(reason), "{text}");
         }

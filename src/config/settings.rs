@@ -97,7 +97,7 @@ const GIB: u64 = 1_024 * MIB;
 pub const SETTINGS: &[Setting] = &[
     setting("server.listen", Kind::Address { default: "127.0.0.1:8080" },
         "Address and port that players, beacons and the API reach. Port 0 takes any free port; the first line printed tells which."),
-    setting("server.roles", Kind::Text { default: "all", form: "all, or some of decision, beacon, campaign and accounting, with commas between them" },
+    setting("server.roles", Kind::Text { default: "all", form: "all, or some of decision, beacon, campaign, accounting and profile, with commas between them" },
         "What this process does. all: everything, with its state in data.dir and no other service. Some of them: as one of many servers, which share their \
         event log in Kafka and their state in CQL. decision and beacon go together."),
     number("server.workers", 0, (0, 1_024), "threads",

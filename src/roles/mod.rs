@@ -12,5 +12,6 @@ pub mod health;
 pub mod heard;
 pub mod invoices;
 pub mod listeners;
+pub mod profile;
 pub mod records;
 pub mod verdicts;

@@ -18,6 +18,7 @@ mod layers;
 mod listeners;
 mod newer_version;
 mod orphan;
+mod profiles;
 mod rarely_heard;
 mod repository;
 mod serve;

@@ -1,4 +1,4 @@
-{{/* A role is one of decision, campaign, accounting and all; a component is a role, or setup. */}}
+{{/* A role is one of decision, campaign, accounting, profile and all; a component is a role, or setup. */}}
 
 {{- define "segue.fullname" -}}
 {{- if .Values.fullnameOverride -}}
@@ -31,7 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* The roles that this mode has, with commas. */}}
 {{- define "segue.roles" -}}
-{{ eq .Values.mode "one" | ternary "all" "decision,campaign,accounting" }}
+{{ eq .Values.mode "one" | ternary "all" "decision,campaign,accounting,profile" }}
 {{- end -}}
 
 {{/* The role whose servers answer players. */}}

@@ -19,7 +19,7 @@ use anyhow::Context as _;
 
 use self::following::{Feed, Taker, follow};
 use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach_kafka};
-use self::roles::{Decider, Seller, account, control, decide, sell};
+use self::roles::{Decider, Seller, account, control, decide, profile, sell};
 use super::Base;
 use super::accounting::faults;
 use super::looks::{gets_leases, goes_on, has_first_leases, show_counts};
@@ -36,6 +36,7 @@ use crate::roles::accounting::PartitionsHandle;
 use crate::roles::api_keys::{KeyWatch, LiveKeys};
 use crate::roles::campaign::CampaignHandle;
 use crate::roles::health::{Health, Lights, Look};
+use crate::roles::profile::ProfileHandle;
 use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Listeners, Store, StoreError};
 use crate::telemetry::{Metric, Metrics, RequestIds};
 
@@ -65,6 +66,7 @@ struct Parts {
     keys: Keys,
     decider: Option<Decider>,
     accounting: Option<PartitionsHandle>,
+    profile: Option<ProfileHandle>,
     seller: Option<Seller>,
 }
 
@@ -82,6 +84,8 @@ struct Opened {
     store: Store,
     cql: Cql,
     listeners: Option<ListenerBackend>,
+    /// The profile role's own: what it waits for is not what decisions have handed over.
+    profiles: Option<ListenerBackend>,
     /// How long Kafka is waited for, in milliseconds, and whether the start goes on without it then.
     kafka_wait: (u64, bool),
 }
@@ -106,7 +110,7 @@ pub async fn start(config: &Config, roles: SharedRoles, clock: Clock, entropy: &
     let connection = config.cql.as_ref().context("cql.hosts is not set")?;
     let store = Store::open(&config.data_dir, clock.now().wall, entropy)?;
     let kept = store.shared_identity()?;
-    let is_decider = roles.decision && !roles.campaign && !roles.accounting;
+    let is_decider = roles.decision && !roles.campaign && !roles.accounting && !roles.profile;
     let first_wait_ms = config.server.start_wait_seconds.saturating_mul(1_000);
     let (cql_wait_ms, kafka_wait) = match (&kept, is_decider) {
         (None, _) => (first_wait_ms, (first_wait_ms, false)),
@@ -114,20 +118,21 @@ pub async fn start(config: &Config, roles: SharedRoles, clock: Clock, entropy: &
         (Some(_), false) => (u64::MAX, (0, true)),
     };
     let reached = reach_cql(connection, store.identity(), cql_wait_ms, (&clock, entropy)).await;
-    let (cql, listeners) = match (reached, kept) {
+    let (cql, listeners, profiles) = match (reached, kept) {
         (Ok(reached), _) => {
             let listeners = if roles.decision { Some(ListenerBackend::cql(&reached.session).await?) } else { None };
-            (Cql::Reached(reached), listeners)
+            let profiles = if roles.profile { Some(ListenerBackend::cql(&reached.session).await?) } else { None };
+            (Cql::Reached(reached), listeners, profiles)
         }
         (Err(why), Some(identity)) if may_pass(&why) && is_decider => {
             let listeners = LateListeners::new(connection);
             let runtime = tokio::runtime::Handle::current();
             let backend = ListenerBackend::Late(listeners.clone());
-            (Cql::Away { why, identity, listeners, runtime }, Some(backend))
+            (Cql::Away { why, identity, listeners, runtime }, Some(backend), None)
         }
         (Err(error), _) => return Err(error.into()),
     };
-    let opened = Opened { store, cql, listeners, kafka_wait };
+    let opened = Opened { store, cql, listeners, profiles, kafka_wait };
     let (given, entropy) = (config.clone(), entropy.clone());
     // It waits for the disk, for Kafka and for CQL: not on a thread of the runtime.
     let built = tokio::task::spawn_blocking(move || build(&given, roles, clock, &entropy, opened));
@@ -144,7 +149,7 @@ fn build(
     entropy: &Entropy,
     opened: Opened,
 ) -> anyhow::Result<Built> {
-    let Opened { store, cql, listeners, kafka_wait: (kafka_wait_ms, goes_on_without) } = opened;
+    let Opened { store, cql, listeners, profiles, kafka_wait: (kafka_wait_ms, goes_on_without) } = opened;
     let identity = match &cql {
         Cql::Reached(reached) => reached.identity.clone(),
         Cql::Away { identity, .. } => identity.clone(),
@@ -185,6 +190,10 @@ fn build(
         Some(session) if roles.accounting => Some(account(&base, &kafka, session, faults, &mut takers)?),
         _ => None,
     };
+    let profile = match (&session, profiles) {
+        (Some(session), Some(store)) => Some(profile(&base, &kafka, store, session)?),
+        _ => None,
+    };
 
     let lights = Arc::new(Lights::default());
     let control =
@@ -195,7 +204,8 @@ fn build(
     if let Keys::Late(late) = &keeping {
         ready.push(("cql", late.look()));
     }
-    let health = health(&base, (&lights, ready), (&kafka, &shipping, &feed), (decider.as_ref(), accounting.as_ref()));
+    let owners = (accounting.as_ref(), profile.as_ref());
+    let health = health(&base, (&lights, ready), (&kafka, &shipping, &feed), (decider.as_ref(), owners));
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
@@ -204,8 +214,20 @@ fn build(
         clock: base.clock.clone(),
     };
     let (log, journal) = (base.log.clone(), Arc::clone(journal));
-    let parts =
-        Parts { lights, log, journal, kafka, presence, shipping, feed, keys: keeping, decider, accounting, seller };
+    let parts = Parts {
+        lights,
+        log,
+        journal,
+        kafka,
+        presence,
+        shipping,
+        feed,
+        keys: keeping,
+        decider,
+        accounting,
+        profile,
+        seller,
+    };
     Ok(Built { listener, address, routes, health, parts })
 }
 
@@ -264,7 +286,7 @@ fn health(
     base: &Base<'_>,
     (lights, mut ready): (&Arc<Lights>, Vec<(&'static str, Look)>),
     (kafka, shipping, feed): (&KafkaLog, &[Shipping; 2], &Feed),
-    (decider, accounting): (Option<&Decider>, Option<&PartitionsHandle>),
+    (decider, (accounting, profile)): (Option<&Decider>, (Option<&PartitionsHandle>, Option<&ProfileHandle>)),
 ) -> Health {
     let (log, watches, following) = (kafka.clone(), shipping.each_ref().map(Shipping::watch), feed.ending());
     let mut healthy: Vec<(&'static str, Look)> = vec![
@@ -274,6 +296,9 @@ fn health(
     ];
     if let Some(watch) = accounting.map(PartitionsHandle::watch) {
         healthy.push(("accounting", goes_on(move || watch.has_ended())));
+    }
+    if let Some(watch) = profile.map(ProfileHandle::watch) {
+        healthy.push(("profile", goes_on(move || watch.has_ended())));
     }
     if let Some(decider) = decider {
         let (leases, partitions) = (&decider.side.leases, base.config.kafka_partitions.of(Topic::Events));
@@ -360,7 +385,7 @@ impl Parts {
 
     /// Ends the parts, in the order in which they depend on each other.
     fn end(self) -> anyhow::Result<()> {
-        let Self { log, journal, kafka, presence, shipping, feed, keys, decider, accounting, .. } = self;
+        let Self { log, journal, kafka, presence, shipping, feed, keys, decider, accounting, profile, .. } = self;
         presence.ending();
         let followed = feed.end();
         match keys {
@@ -390,7 +415,15 @@ impl Parts {
             );
         }
         let closed = accounting.map_or(Ok(()), |accounting| accounting.stop().context("ending accounting"));
+        let profiled = profile.map_or(Ok(()), |profile| profile.stop().context("ending the profile role"));
         let stopped = money.stop().and(of_log.stop()).context("ending the shipping");
-        followed.and(presence.end()).and(decided).and(shipped).and(closed).and(stopped).and(journal_is_whole(&log))
+        followed
+            .and(presence.end())
+            .and(decided)
+            .and(shipped)
+            .and(closed)
+            .and(profiled)
+            .and(stopped)
+            .and(journal_is_whole(&log))
     }
 }

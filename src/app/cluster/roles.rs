@@ -18,12 +18,14 @@ use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::http::servers::ServersApi;
+use crate::impressions::ListenerSecret;
 use crate::journal::Faults;
 use crate::roles::accounting::{PartitionsHandle, spawn_partitions};
 use crate::roles::api_keys::LiveKeys;
 use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
 use crate::roles::catalogue_outbox::{self, Publisher, PublisherSettings};
 use crate::roles::fleet::{FleetLink, LinkSettings};
+use crate::roles::profile::{ProfileHandle, ProfileRole, spawn_profile};
 use crate::store::cql::CqlSession;
 use crate::store::{CqlCatalog, CqlLedger, CqlLedgerPart, LedgerSettings, LedgerStore, ListenerBackend, Listeners};
 
@@ -105,6 +107,17 @@ pub(super) fn account(
         let _ = changes.send(change.to_change().entities);
     }));
     Ok(handle)
+}
+
+/// The profile role.
+pub(super) fn profile(
+    base: &Base<'_>,
+    kafka: &KafkaLog,
+    store: ListenerBackend,
+    session: &CqlSession,
+) -> anyhow::Result<ProfileHandle> {
+    let role = ProfileRole::new(ListenerSecret::new(&base.identity.listener_secret.0), base.identity.server_id);
+    Ok(spawn_profile(kafka.clone(), store, role, session.runtime().clone(), base.clock.clone())?)
 }
 
 /// What advertisers and operators ask for. Verdicts are not here: they search the log, which is not on this machine.

@@ -252,6 +252,18 @@ impl ListenerStore for LateListeners {
         store.reserve(key, reservation).await
     }
 
+    async fn read_taste(&self, key: ListenerKey) -> Result<TasteRow, StoreError> {
+        self.there()?.read_taste(key).await
+    }
+
+    async fn replace_taste(&self, key: ListenerKey, before: TasteRow, taste: Taste) -> Result<bool, StoreError> {
+        self.there()?.replace_taste(key, before, taste).await
+    }
+
+    async fn put_segment(&self, key: ListenerKey, segment: TimedSegment, now: WallMs) -> Result<(), StoreError> {
+        self.there()?.put_segment(key, segment, now).await
+    }
+
     async fn forget(&self, key: ListenerKey, now: WallMs) -> Result<(), StoreError> {
         self.there()?.forget(key, now).await
     }
