@@ -11,6 +11,7 @@ mod invoice;
 mod journal;
 mod options;
 mod schema;
+mod segments;
 mod serve;
 mod servers;
 mod simulate;
@@ -63,6 +64,8 @@ enum Command {
     DeadLetter(dead_letter::Args),
     /// The tables in Cassandra or ScyllaDB: bring them to this program's version.
     Schema(schema::Args),
+    /// Segments of listeners: import them, each until a moment.
+    Segments(segments::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
@@ -136,6 +139,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Topics(args) => topics::run(args),
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Schema(args) => schema::run(args),
+        Command::Segments(args) => segments::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 
+use segue::clock::Clock;
+use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
+use segue::event_log::{NewRecord, PartitionCounts, SharedLog as _, Topic};
+use segue::events::{Play, encode_play};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,6 +20,7 @@ const BUDGET_MICROS: i64 = 10_000_000;
 /// Settings that all servers of a test share, with topics and tables of their own.
 struct Cluster {
     settings: Vec<String>,
+    brokers: String,
     hosts: String,
     keyspace: String,
     dirs: TempDir,
@@ -47,7 +53,7 @@ impl Cluster {
             format!("cql.keyspace={name}"),
             "cql.replication=1".to_owned(),
         ];
-        let cluster = Self { settings: settings.into(), hosts, keyspace: name, dirs: folder() };
+        let cluster = Self { settings: settings.into(), brokers, hosts, keyspace: name, dirs: folder() };
         for what in ["topics", "schema"] {
             let mut arguments = vec![what, "apply"];
             arguments.extend(cluster.settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
@@ -314,6 +320,106 @@ fn a_first_start_without_kafka_or_cql_ends_with_one_line_that_says_what_to_do() 
     assert!(!Server::start_to_its_end(&dir, &cluster.settings("accounting", &more)).success());
     let log = std::fs::read_to_string(dir.join("stderr.log")).expect("a log");
     assert!(log.contains("run `segue topics apply`"), "{log}");
+}
+
+/// Tells what a listener played, as the streaming company's producers do.
+fn tell_plays(cluster: &Cluster, listener: &str, network: &str, genre: &str) {
+    let connection =
+        Connection { topic_prefix: format!("{}.", cluster.keyspace), ..Connection::plain(cluster.brokers.clone()) };
+    let partitions = [Topic::Events, Topic::Engagement, Topic::Ledger, Topic::Decisions]
+        .into_iter()
+        .fold(PartitionCounts::default(), |counts, topic| counts.with(topic, 4).expect("a possible count"));
+    let now = Clock::real().now().wall;
+    let config = KafkaLogConfig { connection, partitions, compression: Compression::default() };
+    let log = KafkaLog::open(config, move || now).expect("connects");
+    let (sender, told) = channel();
+    for number in 0..3 {
+        let play = Play {
+            play_id: [number; 16],
+            network_id: network.parse().expect("an id"),
+            listener_id: listener.to_owned(),
+            played_at: now.plus_ms(-600_000),
+            heard_ms: 300_000,
+            genres: vec![genre.to_owned()],
+            moods: Vec::new(),
+            is_profiled: true,
+        };
+        let record = NewRecord { topic: Topic::Listening, key: listener.into(), payload: encode_play(&play) };
+        let sender = sender.clone();
+        log.hand_over(record, Box::new(move |done| sender.send(done).expect("the test waits for it")));
+    }
+    for _ in 0..3 {
+        told.recv().expect("told").expect("appended");
+    }
+}
+
+#[test]
+fn what_a_listener_played_and_who_they_are_is_matched_in_their_next_breaks_and_in_nobody_elses() {
+    const NAME: &str = "what_a_listener_played_and_who_they_are_is_matched_in_their_next_breaks_and_in_nobody_elses";
+    let Some(mut cluster) = Cluster::new(NAME) else { return };
+    cluster.settings.push("cql.listener_max_age_ms=1000".to_owned());
+    let campaign = cluster.start("campaign", "campaign");
+    let operator = campaign.operator(&campaign);
+    let network = operator.call("GET", "/v1/networks", &Value::Null).json()["items"][0]["id"].clone();
+    let network = network.as_str().expect("an id");
+    let targeted = |targeting: Value| {
+        let line_item = operator.advertise(BUDGET_MICROS);
+        let target = format!("/v1/line-items/{line_item}");
+        let etag = operator.call("GET", &target, &Value::Null).header("etag").expect("an ETag").to_owned();
+        let changed = operator.patch(&target, &etag, &json!({"targeting": targeting}));
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        line_item
+    };
+    let by_taste = targeted(json!({"taste_genre": ["jazz"]}));
+    let by_segment = targeted(json!({"segment": ["runners"]}));
+    let decider = cluster.start("decider", "decision,beacon,accounting");
+    let profiles = [cluster.start("profile-1", "profile"), cluster.start("profile-2", "profile")];
+    let listener = decider.operator(&campaign);
+    let mut request = 0;
+    let mut hear = |who: &str, consent: &str| {
+        request += 1;
+        let body = json!({
+            "request_id": format!("request-{request}"),
+            "listener": {"id": who, "session_id": format!("session-{request}")},
+            "privacy": {"consent": consent},
+            "break": {"placement": "music", "max_duration_ms": 60_000, "max_ads": 1},
+        });
+        let answer = listener.call("POST", "/v1/ad-breaks", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["ads"][0]["line_item_id"].as_str().map(ToOwned::to_owned)
+    };
+    // Known before they played, and somebody else who never does.
+    assert_eq!(hear("account-17", "granted"), None);
+    tell_plays(&cluster, "account-17", network, "Jazz");
+    wait_until("their taste is matched", || hear("account-17", "granted").as_ref() == Some(&by_taste));
+    assert_eq!(hear("account-18", "granted"), None);
+    assert_eq!(hear("account-17", "denied"), None, "nobody may know what they like");
+
+    let file = cluster.dirs.path().join("segments.csv");
+    let lines = "listener_id,segment,expires_at\naccount-18,Runners,2099-01-01T00:00:00Z\n";
+    std::fs::write(&file, lines).expect("a file");
+    let import = |expected: i32| {
+        let mut arguments = vec!["segments", "import", file.to_str().expect("a path")];
+        arguments.extend(cluster.settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+        let output = segue(cluster.dirs.path(), &arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(expected), "{told}");
+        told
+    };
+    assert_eq!(import(1), "line 2: expires_at: more than 400 days ahead\n");
+    let soon = Clock::real().now().wall.plus_ms(3_600_000);
+    let soon = jiff::Timestamp::from_millisecond(soon.0).expect("of this era");
+    std::fs::write(&file, lines.replace("2099-01-01T00:00:00Z", &soon.to_string())).expect("a file");
+    assert_eq!(import(0), "");
+    wait_until("the segment is matched", || hear("account-18", "granted").as_ref() == Some(&by_segment));
+
+    // Forgotten, with all that was known of them.
+    let forgotten = listener.call("DELETE", "/v1/listeners/account-17", &Value::Null);
+    assert_eq!(forgotten.status, 204, "{}", forgotten.body);
+    assert_eq!(hear("account-17", "granted"), None);
+    for server in [&decider, &profiles[0], &profiles[1], &campaign] {
+        assert!(server.server.terminate().success(), "{}", server.server.log());
+    }
 }
 
 #[test]
