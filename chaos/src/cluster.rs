@@ -29,6 +29,8 @@ pub(crate) const DECIDERS: [&str; 2] = ["decider-1", "decider-2"];
 pub(crate) const ACCOUNTANTS: [&str; 2] = ["accounting-1", "accounting-2"];
 /// Those who serve the campaign API.
 pub(crate) const SELLERS: [&str; 2] = ["campaign-1", "campaign-2"];
+/// Those who make taste of what was played.
+pub(crate) const PROFILERS: [&str; 2] = ["profile-1", "profile-2"];
 /// An owner that comes and goes.
 pub(crate) const EXTRA_ACCOUNTANT: &str = "accounting-3";
 

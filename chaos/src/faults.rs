@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::MetadataPartition;
 use serde::Serialize;
 
-use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, EXTRA_ACCOUNTANT, SELLERS};
+use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, EXTRA_ACCOUNTANT, PROFILERS, SELLERS};
 use crate::engines::Engines;
 use crate::proxy::Way;
 
@@ -212,7 +212,7 @@ impl Ground<'_> {
     }
 
     async fn roll(&mut self) -> anyhow::Result<()> {
-        for name in SELLERS.iter().chain(&ACCOUNTANTS).chain(&DECIDERS) {
+        for name in SELLERS.iter().chain(&ACCOUNTANTS).chain(&PROFILERS).chain(&DECIDERS) {
             self.cluster.tell_to_end(name)?;
             self.cluster.ended(name).await?;
             self.cluster.start(name)?;

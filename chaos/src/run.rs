@@ -11,7 +11,7 @@ use rand_core::SeedableRng as _;
 use tempfile::TempDir;
 
 use crate::Arguments;
-use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, SELLERS};
+use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, PROFILERS, SELLERS};
 use crate::engines::Engines;
 use crate::faults::{Ground, Kind};
 use crate::history::{Counts, History};
@@ -183,6 +183,9 @@ impl Stage {
         }
         for name in ACCOUNTANTS {
             cluster.add(name, "accounting")?;
+        }
+        for name in PROFILERS {
+            cluster.add(name, "profile")?;
         }
         for name in DECIDERS {
             cluster.add(name, "decision,beacon")?;
