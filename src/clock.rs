@@ -111,7 +111,7 @@ impl Clock {
     pub async fn sleep(&self, virtual_ms: u64) {
         match &self.0 {
             Kind::Real { .. } | Kind::Wrong { .. } | Kind::Accelerated { .. } => {
-                tokio::time::sleep(self.real_duration(virtual_ms)).await
+                tokio::time::sleep(self.real_duration(virtual_ms)).await;
             }
             Kind::Manual(sender) => {
                 let until = self.now().monotonic.plus_ms(virtual_ms);

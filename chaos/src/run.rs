@@ -287,9 +287,9 @@ impl Show<'_> {
             };
             let was_possible = ground.commit(kind).await.with_context(|| format!("{kind:?}"))?;
             if was_possible {
-                course.faults.push(kind)
+                course.faults.push(kind);
             } else {
-                course.not_here.push(kind)
+                course.not_here.push(kind);
             }
             tokio::time::sleep(BETWEEN).await;
             eprintln!("  {kind:?}: {:.1} % paid", self.paid_since(from) * 100.0);

@@ -31,12 +31,13 @@ use crate::event_log::kafka::{KafkaLog, KafkaLogConfig};
 use crate::event_log::{EmbeddedLog, EventLog, Shipping, ShippingWatch, Topic, Which};
 use crate::http::admin::{Admin, Gauges};
 use crate::http::server;
-use crate::journal::{RealDisk, SharedDisk};
+use crate::journal::{Faults, RealDisk, SharedDisk};
 use crate::roles::accounting::PartitionsHandle;
 use crate::roles::api_keys::{KeyWatch, LiveKeys};
 use crate::roles::campaign::CampaignHandle;
 use crate::roles::health::{Health, Lights, Look};
 use crate::roles::profile::ProfileHandle;
+use crate::store::cql::CqlSession;
 use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Listeners, Store, StoreError};
 use crate::telemetry::{Metric, Metrics, RequestIds};
 
@@ -186,26 +187,18 @@ fn build(
         Cql::Reached(reached) => Some(reached.session),
         Cql::Away { .. } => None,
     };
-    let accounting = match &session {
-        Some(session) if roles.accounting => Some(account(&base, &kafka, session, faults, &mut takers)?),
-        _ => None,
-    };
-    let profile = match (&session, profiles) {
-        (Some(session), Some(store)) => Some(profile(&base, &kafka, store, session)?),
-        _ => None,
-    };
+    let owners = own((&base, &kafka, session.as_ref()), roles, profiles, faults, &mut takers)?;
+    let (accounting, profile) = (owners.0.as_ref(), owners.1.as_ref());
 
     let lights = Arc::new(Lights::default());
-    let control =
-        campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, accounting.as_ref()));
+    let control = campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, accounting));
     let gauges = gauges(&base, &kafka, &shipping, decider.as_ref().map(|decider| Arc::clone(&decider.listeners)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
     let mut ready = vec![("kafka", presence.look())];
     if let Keys::Late(late) = &keeping {
         ready.push(("cql", late.look()));
     }
-    let owners = (accounting.as_ref(), profile.as_ref());
-    let health = health(&base, (&lights, ready), (&kafka, &shipping, &feed), (decider.as_ref(), owners));
+    let health = health(&base, (&lights, ready), (&kafka, &shipping, &feed), (decider.as_ref(), (accounting, profile)));
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
@@ -213,7 +206,7 @@ fn build(
         request_ids: RequestIds::new(base.boot_id),
         clock: base.clock.clone(),
     };
-    let (log, journal) = (base.log.clone(), Arc::clone(journal));
+    let (log, journal, (accounting, profile)) = (base.log.clone(), Arc::clone(journal), owners);
     let parts = Parts {
         lights,
         log,
@@ -229,6 +222,20 @@ fn build(
         seller,
     };
     Ok(Built { listener, address, routes, health, parts })
+}
+
+/// The roles that own partitions; none of them is started without CQL.
+fn own(
+    (base, kafka, session): (&Base<'_>, &KafkaLog, Option<&CqlSession>),
+    roles: SharedRoles,
+    profiles: Option<ListenerBackend>,
+    faults: Faults,
+    takers: &mut Vec<Taker>,
+) -> anyhow::Result<(Option<PartitionsHandle>, Option<ProfileHandle>)> {
+    let Some(session) = session else { return Ok((None, None)) };
+    let accounting = roles.accounting.then(|| account(base, kafka, session, faults, takers)).transpose()?;
+    let profile = profiles.map(|store| profile(base, kafka, store, session)).transpose()?;
+    Ok((accounting, profile))
 }
 
 /// Who keeps the API keys as they are in the store.
