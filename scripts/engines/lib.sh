@@ -11,7 +11,7 @@
 
 engines_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$engines_scripts/kept.sh"
-read -ra engines_names <<<"${ENGINES:-kafka cassandra python helm}"
+read -ra engines_names <<<"${ENGINES:-kafka cassandra cassandra-locked python helm}"
 [ "${engines_names[*]}" != none ] || engines_names=()
 engines_dir=""
 engines_starting=()
@@ -43,11 +43,15 @@ engines_lack() {
 
 # engines_fetch NAME: prints the folder with its jars (of python: the program, of helm: the folder with both); fetches them if they are not there.
 engines_fetch() {
-    local name=$1 lib
+    local name=$1 lib asked
     if [ -n "$(engines_environment "$name")" ]; then
         "$(engines_environment "$name")"
         return
     fi
+    # cassandra-locked is the same program: of two that start at once one fetches it.
+    name=${name%-locked}
+    exec {asked}<"$engines_scripts/$name/pom.xml"
+    flock "$asked"
     lib=$name-$(sha256sum "$engines_scripts/$name/pom.xml" | cut -c 1-16)
     made "$lib" engines_jars "$name" || { printf 'fetching %s failed\n' "$name" >&2 && return 1; }
     printf '%s\n' "$cache/$lib"

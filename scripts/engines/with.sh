@@ -2,7 +2,7 @@
 # with.sh COMMAND...: runs a command with Kafka and Cassandra beside it, whose addresses stand in its environment, and ends them after it.
 set -euo pipefail
 # No command that runs beside them asks for Helm, which takes minutes to build.
-: "${ENGINES:=kafka cassandra python}"
+: "${ENGINES:=kafka cassandra cassandra-locked python}"
 . "$(dirname "$0")/lib.sh"
 
 missing=$(engines_missing)

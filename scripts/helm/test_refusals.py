@@ -37,6 +37,7 @@ REFUSED = [
      "kafka.user and kafka.passwordSecret.name must both be given with kafka.security sasl_tls"),
     (["--set=kafka.user=segue"], "without sasl nobody logs in"),
     (["--set=kafka.caSecret.name=ca"], "kafka.caSecret is for kafka.security tls or sasl_tls"),
+    (["--set=cql.caSecret.name=ca"], "cql.caSecret is for cql.tls"),
     (["--set=cql.user=segue"], "cql.user and cql.passwordSecret.name must both be given, or neither"),
     (["--set=ingress.enabled=true"], "ingress.players.host is not set"),
 ]

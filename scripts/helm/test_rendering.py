@@ -134,7 +134,7 @@ class Rendering(unittest.TestCase):
                     named = {value for key, value in environment(container).items() if key.endswith("_FILE")}
                     self.assertEqual(named, files)
                     seen |= named
-        self.assertEqual(len(seen), 3, "production has a password for each, and certificates")
+        self.assertEqual(len(seen), 4, "production has a password and certificates for each")
 
     def test_every_selector_finds_what_it_is_for(self):
         for values in SETS:

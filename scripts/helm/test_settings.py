@@ -13,7 +13,7 @@ from chart import CHART, ROOT, SETS, containers, environment, name, of_kind, ren
 SCHEMA = CHART / "values.schema.json"
 # What the chart sets by other values or by itself, so that config does not have it.
 OWN = {"server.listen", "server.roles", "data.dir", "kafka.brokers", "kafka.security", "kafka.user", "kafka.password_file", "kafka.ca_file",
-       "cql.hosts", "cql.keyspace", "cql.datacenter", "cql.user", "cql.password_file"}
+       "cql.hosts", "cql.keyspace", "cql.datacenter", "cql.user", "cql.password_file", "cql.tls", "cql.ca_file"}
 
 
 def settings():

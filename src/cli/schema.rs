@@ -60,7 +60,7 @@ async fn fates(connection: &CqlConnection, dry_run: bool) -> Result<Vec<(SchemaV
 
 fn failure(trouble: CqlTrouble) -> Failure {
     match trouble {
-        CqlTrouble::Newer { .. } | CqlTrouble::Changed { .. } | CqlTrouble::Password { .. } => {
+        CqlTrouble::Newer { .. } | CqlTrouble::Changed { .. } | CqlTrouble::File { .. } => {
             Failure::Refused(trouble.into())
         }
         other => Failure::Running(other.into()),

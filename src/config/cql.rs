@@ -2,7 +2,7 @@
 
 use super::optional_path;
 use super::raw::RawConfig;
-use crate::store::cql::CqlConnection;
+use crate::store::cql::{CqlConnection, CqlTls};
 
 /// Longest name of a keyspace that CQL takes.
 const NAME_CHARS_MAX: usize = 48;
@@ -15,6 +15,8 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
     let replication = raw.number_u32("cql.replication");
     let user = raw.parsed("cql.user", |text| Ok(text.to_owned()));
     let password_file = raw.parsed("cql.password_file", optional_path);
+    let tls = raw.choice("cql.tls") == "on";
+    let ca_file = raw.parsed("cql.ca_file", optional_path);
     let connect_timeout_ms = raw.number("cql.connect_timeout_ms");
     let read_timeout_ms = raw.number("cql.read_timeout_ms");
     let speculative_after_ms = raw.number("cql.speculative_after_ms");
@@ -32,6 +34,10 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
             None
         }
     };
+    if ca_file.is_some() && !tls {
+        raw.refuse_together("cql.ca_file", "is for cql.tls on".to_owned());
+    }
+    let tls = tls.then_some(CqlTls { ca_file });
     let hosts = hosts.split(',').map(str::to_owned).collect();
     Some(CqlConnection {
         hosts,
@@ -39,6 +45,7 @@ pub(super) fn read(raw: &mut RawConfig) -> Option<CqlConnection> {
         datacenter,
         replication,
         login,
+        tls,
         connect_timeout_ms,
         read_timeout_ms,
         speculative_after_ms,
@@ -87,6 +94,15 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_off_unless_it_is_asked_for() {
+        let tls = |settings: &[(&str, &str)]| load(settings).expect("valid").expect("there").tls;
+        assert_eq!(tls(&[("hosts", "a:1")]), None);
+        assert_eq!(tls(&[("hosts", "a:1"), ("tls", "on")]), Some(CqlTls { ca_file: None }));
+        let ours = tls(&[("hosts", "a:1"), ("tls", "on"), ("ca_file", "ca.pem")]);
+        assert_eq!(ours, Some(CqlTls { ca_file: Some("ca.pem".into()) }));
+    }
+
+    #[test]
     fn what_could_be_no_name_is_refused() {
         for (name, value) in [
             ("hosts", "a"),
@@ -96,6 +112,8 @@ mod tests {
             ("datacenter", ""),
             ("datacenter", "a'"),
             ("user", "somebody"),
+            ("tls", "yes"),
+            ("ca_file", "ca.pem"),
         ] {
             let problems = load(&[("hosts", "a:1"), (name, value)]).expect_err("refused");
             assert_eq!(problems.len(), 1, "{name}={value}: {problems:?}");

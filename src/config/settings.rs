@@ -196,8 +196,8 @@ pub const SETTINGS: &[Setting] = &[
         "Time for the first answer of a broker."),
 
     setting("cql.hosts", Kind::Text { default: "", form: "host:port with commas between them, or nothing" },
-        "Some servers of the Cassandra or ScyllaDB that `segue schema` works on; the others are learnt from these. Empty: there is none. `segue serve` \
-        keeps its state in data.dir, whatever stands here."),
+        "Some servers of the Cassandra or ScyllaDB that servers share; the others are learnt from these. Empty: there is none. A server of all roles keeps its \
+        state in data.dir, whatever stands here."),
     setting("cql.keyspace", Kind::Text { default: "segue", form: "a letter, then a-z, 0-9 and underscore" },
         "Keyspace of all tables. `segue schema apply` makes it when it is missing; one that is there keeps its replication."),
     setting("cql.datacenter", Kind::Text { default: "datacenter1", form: "a name" },
@@ -209,6 +209,10 @@ pub const SETTINGS: &[Setting] = &[
         "Who logs in. Empty: nobody."),
     setting("cql.password_file", Kind::Text { default: "", form: "a path, or nothing" },
         "File that holds the password; white space at its end does not count."),
+    setting("cql.tls", Kind::Choice { default: "off", words: &["off", "on"] },
+        "on encrypts all connections. Each server's certificate has to name the IP address at which it is reached."),
+    setting("cql.ca_file", Kind::Text { default: "", form: "a path, or nothing" },
+        "Certificates, as PEM, of those who may sign the servers' certificates. Empty: those that the system trusts."),
     number("cql.connect_timeout_ms", 10_000, (100, 120_000), "ms",
         "Time for the first answer of a server."),
     number("cql.read_timeout_ms", 200, (1, 60_000), "ms",

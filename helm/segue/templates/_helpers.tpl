@@ -90,6 +90,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if and $v.kafka.caSecret.name (not $tls) -}}
 {{- fail "kafka.caSecret is for kafka.security tls or sasl_tls" -}}
 {{- end -}}
+{{- if and $v.cql.caSecret.name (not $v.cql.tls) -}}
+{{- fail "cql.caSecret is for cql.tls" -}}
+{{- end -}}
 {{- if ne (empty $v.cql.user) (empty $v.cql.passwordSecret.name) -}}
 {{- fail "cql.user and cql.passwordSecret.name must both be given, or neither" -}}
 {{- end -}}
@@ -119,6 +122,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if $v.cql.user -}}
 {{- $_ := merge $cql (dict "user" $v.cql.user "password_file" "/etc/segue/cql-password/password") -}}
 {{- end -}}
+{{- if $v.cql.tls -}}
+{{- $_ := set $cql "tls" "on" -}}
+{{- end -}}
+{{- if $v.cql.caSecret.name -}}
+{{- $_ := set $cql "ca_file" "/etc/segue/cql-ca/ca.crt" -}}
+{{- end -}}
 {{- range $section, $settings := dict "kafka" $kafka "cql" $cql -}}
 {{- range $key, $value := merge (deepCopy (default dict (index $v.config $section))) $settings }}
 {{ include "segue.variable" (dict "section" $section "key" $key "value" $value) }}
@@ -130,7 +139,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- if eq .Values.mode "many" -}}
 {{- $v := .Values -}}
 {{- $kafka := list (list "kafka-password" $v.kafka.passwordSecret "password") (list "kafka-ca" $v.kafka.caSecret "ca.crt") -}}
-{{- range append $kafka (list "cql-password" $v.cql.passwordSecret "password") }}
+{{- $cql := list (list "cql-password" $v.cql.passwordSecret "password") (list "cql-ca" $v.cql.caSecret "ca.crt") -}}
+{{- range concat $kafka $cql }}
 {{- $secret := index . 1 }}
 {{- if $secret.name }}
 - name: {{ index . 0 }}

@@ -9,13 +9,24 @@ pub use session::{CqlSession, Kind};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslConnector, SslConnectorBuilder, SslMethod};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
 use scylla::client::execution_profile::ExecutionProfileHandle;
-use scylla::client::session::Session;
+use scylla::client::session::{OpenSsl010Config, Session};
 use scylla::client::session_builder::SessionBuilder;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError, MetadataError,
+    NewSessionError, RequestAttemptError,
+};
 
 /// Longest password read, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1_024;
+/// How Cassandra begins to say that too few of those who hold its users answer: no fault of who logs in.
+const USERS_UNREADABLE: &str = "Unable to perform authentication";
+/// How OpenSSL says that the other side closed the connection in the middle of a handshake, as a server that ends does.
+const HUNG_UP: &str = "unexpected eof while reading";
 
 /// How the servers are reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +41,8 @@ pub struct CqlConnection {
     pub replication: u32,
     /// User, and the file that holds the password.
     pub login: Option<(String, PathBuf)>,
+    /// Encryption, if there is any.
+    pub tls: Option<CqlTls>,
     /// Time for a server's first answer, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Time for a read, in milliseconds.
@@ -44,12 +57,19 @@ pub struct CqlConnection {
     pub listener_max_age_ms: u64,
 }
 
+/// Encryption of all connections. A server's certificate has to name the IP address at which it is reached.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct CqlTls {
+    /// Certificates of those who may sign the servers', as PEM; none: the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// Why the store in CQL can't be used. Each is one line that says what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CqlTrouble {
     /// No server answers, or all refuse.
     #[error(
-        "no CQL server can be used at {hosts} ({reason}): check cql.hosts, cql.user and cql.password_file, and that the servers run"
+        "no CQL server can be used at {hosts} ({reason}): check cql.hosts and cql.tls, and that the servers run and can be reached from here"
     )]
     Unreachable {
         /// Where they were looked for.
@@ -57,9 +77,31 @@ pub enum CqlTrouble {
         /// What the driver said.
         reason: String,
     },
-    /// The password's file can't be read.
-    #[error("{} (cql.password_file) can't be read ({reason}): name a readable file", path.display())]
-    Password {
+    /// User or password are refused, or none were given and some are needed.
+    #[error("CQL at {hosts} refuses the user {user:?} ({reason}): check cql.user and cql.password_file")]
+    Refused {
+        /// Where it was asked.
+        hosts: String,
+        /// Who asked.
+        user: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The connection can't be made secure.
+    #[error(
+        "TLS with CQL at {hosts} fails ({reason}): check cql.tls and cql.ca_file, and that the servers' certificates name their IP addresses"
+    )]
+    Tls {
+        /// Where it was tried.
+        hosts: String,
+        /// What the TLS library said.
+        reason: String,
+    },
+    /// A file that the settings name can't be read.
+    #[error("{} ({setting}) can't be read ({reason}): name a readable file", path.display())]
+    File {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -166,7 +208,9 @@ impl CqlTrouble {
     pub const fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TooFewReplicas { .. } | Self::Late { .. } | Self::Other { .. } => true,
-            Self::Password { .. }
+            Self::Refused { .. }
+            | Self::Tls { .. }
+            | Self::File { .. }
             | Self::Denied { .. }
             | Self::Datacenter { .. }
             | Self::NoSchema(_)
@@ -193,13 +237,43 @@ impl CqlConnection {
         if let Some(profile) = profile {
             builder = builder.default_execution_profile_handle(profile);
         }
+        if let Some(tls) = &self.tls {
+            builder = builder.tls_context(Some(OpenSsl010Config::new(tls.connector()?)));
+        }
         let failed =
             |reason: String| CqlTrouble::Unreachable { hosts: self.hosts.join(","), reason: one_line(&reason) };
         match tokio::time::timeout(timeout, builder.build()).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(failed(error.to_string())),
+            Ok(Err(error)) => Err(self.refusal(&error).unwrap_or_else(|| failed(error.to_string()))),
             Err(_) => Err(failed(format!("no answer within {} ms", self.connect_timeout_ms))),
         }
+    }
+
+    /// What no waiting mends, if that is why nobody could be connected to: a refused login, or a certificate that doesn't hold.
+    fn refusal(&self, error: &NewSessionError) -> Option<CqlTrouble> {
+        let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+            last_connection_error,
+        })) = error
+        else {
+            return None;
+        };
+        let hosts = self.hosts.join(",");
+        if let ConnectionError::IoError(error) = last_connection_error {
+            return tls_refusal(error).map(|reason| CqlTrouble::Tls { hosts, reason });
+        }
+        let ConnectionError::ConnectionSetupRequestError(error) = last_connection_error else { return None };
+        let reason = match error.get_error() {
+            // A server that can't read its users for now says the same, but with these words.
+            ConnectionSetupRequestErrorKind::DbError(DbError::AuthenticationError, reason)
+                if !reason.contains(USERS_UNREADABLE) =>
+            {
+                one_line(reason)
+            }
+            ConnectionSetupRequestErrorKind::MissingAuthentication => "it asks for a login".to_owned(),
+            _ => return None,
+        };
+        let user = self.login.as_ref().map_or_else(String::new, |(user, _)| user.clone());
+        Some(CqlTrouble::Refused { hosts, user, reason })
     }
 
     /// An error as it is to be told.
@@ -222,8 +296,39 @@ impl CqlConnection {
     }
 }
 
+impl CqlTls {
+    /// What connections are encrypted with.
+    fn connector(&self) -> Result<SslConnectorBuilder, CqlTrouble> {
+        let failed =
+            |error: ErrorStack| CqlTrouble::Other { doing: "set up TLS", reason: one_line(&error.to_string()) };
+        let mut connector = SslConnector::builder(SslMethod::tls()).map_err(failed)?;
+        if let Some(path) = &self.ca_file {
+            let unreadable = |reason: String| CqlTrouble::File { setting: "cql.ca_file", path: path.clone(), reason };
+            let text = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+            let certificates = X509::stack_from_pem(&text).map_err(|error| unreadable(one_line(&error.to_string())))?;
+            if certificates.is_empty() {
+                return Err(unreadable("it holds no certificate".to_owned()));
+            }
+            // These and nobody else's: the system's would do too otherwise.
+            let mut trusted = X509StoreBuilder::new().map_err(failed)?;
+            for certificate in certificates {
+                trusted.add_cert(certificate).map_err(failed)?;
+            }
+            connector.set_cert_store(trusted.build());
+        }
+        Ok(connector)
+    }
+}
+
+/// What the TLS library holds against the other side; nothing if that went away in the middle of the handshake.
+fn tls_refusal(error: &std::io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<openssl::ssl::Error>()?;
+    let is_cut = error.ssl_error()?.errors().iter().any(|error| error.reason() == Some(HUNG_UP));
+    (!is_cut).then(|| one_line(&error.to_string()))
+}
+
 fn read_password(path: &PathBuf) -> Result<String, CqlTrouble> {
-    let failed = |reason: String| CqlTrouble::Password { path: path.clone(), reason };
+    let failed = |reason: String| CqlTrouble::File { setting: "cql.password_file", path: path.clone(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let text = text.trim_end();
     if text.is_empty() || text.len() > PASSWORD_BYTES_MAX {

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::harness::{engine, folder, segue};
 
+mod locked;
+
 /// A keyspace that no other test uses. None, and the test counted as skipped, where no Cassandra runs.
 pub(crate) struct Keyspace {
     host: String,
@@ -40,6 +42,7 @@ impl Keyspace {
             datacenter: "datacenter1".to_owned(),
             replication: 1,
             login: None,
+            tls: None,
             connect_timeout_ms: 30_000,
             read_timeout_ms: 30_000,
             speculative_after_ms: 1_000,
