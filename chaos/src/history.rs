@@ -30,13 +30,6 @@ pub(crate) struct Ad {
     pub(crate) acknowledged: Option<Instant>,
 }
 
-/// Of one server.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct LastSeen {
-    /// When it last answered with a paid ad.
-    pub(crate) paid: Option<Instant>,
-}
-
 /// Numbers of a run.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Counts {
@@ -60,7 +53,9 @@ pub(crate) struct Counts {
     pub(crate) replayed: u64,
     /// Answers that are no 2xx and no overload.
     pub(crate) refused: u64,
-    /// Impressions of paid ads that were acknowledged, each once.
+    /// Impressions that were acknowledged, each once.
+    pub(crate) heard: u64,
+    /// Of those, of paid ads.
     pub(crate) heard_paid: u64,
 }
 
@@ -72,7 +67,8 @@ pub(crate) struct History(Mutex<Inner>);
 struct Inner {
     counts: Counts,
     ads: HashMap<AdName, Ad>,
-    servers: HashMap<usize, LastSeen>,
+    /// When each server last answered with a paid ad.
+    servers: HashMap<usize, Instant>,
     /// Which server answered a listener last, and how often that changed.
     listeners: HashMap<u32, (usize, u32)>,
     examples: BTreeMap<String, u64>,
@@ -107,7 +103,7 @@ impl History {
         inner.counts.paid += u64::from(is_paid);
         inner.counts.empty += u64::from(ads.is_empty());
         if is_paid {
-            inner.servers.entry(server).or_default().paid = Some(Instant::now());
+            inner.servers.insert(server, Instant::now());
         }
         let (last, moves) = inner.listeners.entry(listener).or_insert((server, 0));
         *moves += u32::from(*last != server);
@@ -135,6 +131,7 @@ impl History {
         if ad.acknowledged.is_none() {
             ad.acknowledged = Some(Instant::now());
             let is_paid = ad.is_paid;
+            inner.counts.heard += 1;
             inner.counts.heard_paid += u64::from(is_paid);
         }
     }
@@ -152,9 +149,9 @@ impl History {
         self.inner().examples.clone()
     }
 
-    /// What was seen of a server.
-    pub(crate) fn last_seen(&self, server: usize) -> LastSeen {
-        self.inner().servers.get(&server).copied().unwrap_or_default()
+    /// When a server last answered with a paid ad.
+    pub(crate) fn last_paid(&self, server: usize) -> Option<Instant> {
+        self.inner().servers.get(&server).copied()
     }
 
     /// All ads.

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`engines`] starts Kafka and Cassandra, [`proxy`] stands before them and can slow or cut what passes, [`cluster`] runs Segue's processes,
 //! [`world`] fills the catalogue through the campaign API, [`players`] play and remember in [`history`] what they were acknowledged, [`faults`] breaks things by a
-//! seed, [`judge`] compares what players saw with what stands in Kafka and CQL, [`run`] plays one piece from start to verdict, and [`report`] prints it.
+//! seed, [`judge`] compares what players saw with what stands in Kafka and CQL, [`mod@piece`] says what is played, [`show`] plays it, [`run`] brings it
+//! from start to verdict, and [`report`] prints it.
 //!
 //! It shares no code with the server: it decodes the topics as any consumer does, from `schemas/`, and the tables by their own description.
 
@@ -13,10 +14,12 @@ mod engines;
 mod faults;
 mod history;
 mod judge;
+mod piece;
 mod players;
 mod proxy;
 mod report;
 mod run;
+mod show;
 mod world;
 
 use std::path::PathBuf;
@@ -24,7 +27,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::run::{Piece, Stage};
+use crate::piece::{Outage, Piece};
+use crate::run::Stage;
 
 /// Runs a whole cluster of Segue on one machine, breaks it on purpose, and judges what came of it.
 ///
@@ -81,7 +85,7 @@ enum Command {
     Outage {
         /// Which.
         #[arg(long, value_enum)]
-        of: run::Outage,
+        of: Outage,
         /// For how long, in seconds.
         #[arg(long)]
         seconds: u64,

@@ -2,6 +2,8 @@
 
 mod books;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
