@@ -1,10 +1,11 @@
 //! What the process's health is judged by and what it has counted, where it is the same however the roles are put together.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Clock;
 use crate::event_log::EventLog;
+use crate::model::MonotonicMs;
 use crate::roles::decision::LeaseKeeper;
 use crate::roles::health::{Lights, Look};
 use crate::store::{ListenerCounts, Listeners};
@@ -29,21 +30,33 @@ const MET_WITHIN_MS: u64 = 15_000;
 
 /// A server that has just started should have its first leases before it is sent requests: until then it has nothing to sell, and those beside it do.
 pub(super) fn has_first_leases(leases: &Arc<LeaseKeeper>, partitions: u32, lights: &Arc<Lights>, clock: Clock) -> Look {
-    let (leases, lights, until) = (Arc::clone(leases), Arc::clone(lights), [AtomicU64::new(0), AtomicU64::new(0)]);
-    // When it is over since something holds; 0 as long as it does not.
-    let over = |until: &AtomicU64, holds: bool, wait_ms: u64, now: u64| {
-        if holds && until.load(Ordering::Relaxed) == 0 {
-            until.store(now.saturating_add(wait_ms).max(1), Ordering::Relaxed);
-        }
-        let until = until.load(Ordering::Relaxed);
-        until != 0 && now >= until
-    };
+    let (leases, lights) = (Arc::clone(leases), Arc::clone(lights));
+    first_leases(move || leases.is_met_by(partitions), move || lights.catalog.load(Ordering::Relaxed), clock)
+}
+
+fn first_leases(
+    is_met: impl Fn() -> bool + Send + Sync + 'static,
+    has_catalogue: impl Fn() -> bool + Send + Sync + 'static,
+    clock: Clock,
+) -> Look {
+    let (met, waited) = (Wait::default(), Wait::default());
     Box::new(move || {
-        let now = clock.now().monotonic.0;
-        let met = over(&until[0], leases.is_met_by(partitions), FIRST_LEASES_MS, now);
-        let waited = over(&until[1], lights.catalog.load(Ordering::Relaxed), MET_WITHIN_MS, now);
-        if met || waited { Ok(()) } else { Err("accounting has not met this server yet".to_owned()) }
+        let now = clock.now().monotonic;
+        let is_over = met.is_over(is_met(), FIRST_LEASES_MS, now) | waited.is_over(has_catalogue(), MET_WITHIN_MS, now);
+        if is_over { Ok(()) } else { Err("accounting has not met this server yet".to_owned()) }
     })
+}
+
+/// A wait from the first look at which something holds.
+#[derive(Default)]
+struct Wait(OnceLock<MonotonicMs>);
+
+impl Wait {
+    /// Whether it has held for so long.
+    fn is_over(&self, holds: bool, wait_ms: u64, now: MonotonicMs) -> bool {
+        let since = if holds { Some(self.0.get_or_init(|| now)) } else { self.0.get() };
+        since.is_some_and(|since| now.since(*since) >= wait_ms)
+    }
 }
 
 /// Takes over into the metrics what journals and listeners count for themselves.
@@ -60,4 +73,37 @@ pub(super) fn show_counts(metrics: &Metrics, log: &EventLog, listeners: Option<&
         metrics.total_labelled(Metric::ListenerCache, &[outcome], count);
     }
     metrics.total(Metric::ListenerChangesDropped, dropped);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::model::{Now, WallMs};
+
+    #[test]
+    fn a_server_waits_for_its_first_leases_and_not_for_ever() {
+        let (clock, hand) = Clock::manual(Now { wall: WallMs(0), monotonic: MonotonicMs(7) });
+        let [met, catalogue] = [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false))];
+        let reads = |flag: &Arc<AtomicBool>| {
+            let flag = Arc::clone(flag);
+            move || flag.load(Ordering::Relaxed)
+        };
+        let look = || first_leases(reads(&met), reads(&catalogue), clock.clone());
+        let (soon, late) = (look(), look());
+        hand.advance(MET_WITHIN_MS);
+        assert!(soon().is_err() && late().is_err(), "without a catalogue it waits as long as it takes");
+        catalogue.store(true, Ordering::Relaxed);
+        assert!(soon().is_err() && late().is_err());
+        hand.advance(MET_WITHIN_MS - 1);
+        assert!(soon().is_err());
+        hand.advance(1);
+        assert!(soon().is_ok(), "while accounting is away it serves what it has");
+        let met_at_once = look();
+        met.store(true, Ordering::Relaxed);
+        assert!(met_at_once().is_err(), "the first leases follow the first word");
+        hand.advance(FIRST_LEASES_MS);
+        assert!(met_at_once().is_ok());
+    }
 }
