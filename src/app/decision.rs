@@ -18,7 +18,7 @@ use crate::http::client::Senders;
 use crate::http::player::Player;
 use crate::impressions::ListenerSecret;
 use crate::impressions::invalid::{ActivityRules, AddressRanges, ListError, RobotList, SenderRules};
-use crate::roles::accounting::ServerReport;
+use crate::roles::accounting::{ServerReport, Wanted};
 use crate::roles::api_keys::LiveKeys;
 use crate::roles::beacon::{BeaconRole, BeaconShell};
 use crate::roles::decision::{
@@ -56,10 +56,12 @@ impl Observers {
     }
 }
 
-/// Supply: a sample of breaks is evaluated again on a thread of its own, and `tell` takes reports of it to accounting, with what was drawn.
+/// Supply: a sample of breaks is evaluated again on a thread of its own, and `tell` takes reports of it to accounting, with what was drawn. `wanted` says
+/// what there is room for, and whether something was lost.
 pub(super) fn observe(
     base: &Base<'_>,
     side: &Side,
+    wanted: impl Fn() -> Wanted + Send + 'static,
     tell: impl Fn(ServerReport) + Send + 'static,
 ) -> anyhow::Result<(SyncSender<Sample>, Observers)> {
     let one_in = u64::from(base.config.decision.sample_one_in);
@@ -78,7 +80,13 @@ pub(super) fn observe(
         move || {
             report_until_stopped(&stopped, &clock, || {
                 leases.sweep();
-                tell(reporter.report(&catalog.load_full(), clock.now()));
+                let wanted = match wanted() {
+                    Wanted::Changes if leases.take_asked() => Wanted::All,
+                    wanted => wanted,
+                };
+                if let Some(report) = reporter.report(wanted, &catalog.load_full(), clock.now()) {
+                    tell(report);
+                }
             });
         }
     })?;

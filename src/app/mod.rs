@@ -41,7 +41,7 @@ use crate::http::servers::ServersApi;
 use crate::http::verdicts::VerdictsApi;
 use crate::journal::{self, Faults};
 use crate::model::{BootId, ServerId};
-use crate::roles::accounting::{AccountingHandle, Feed};
+use crate::roles::accounting::{AccountingHandle, Feed, Wanted};
 use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
 use crate::roles::decision::LeaseKeeper;
 use crate::roles::health::{Health, Lights, Look};
@@ -158,10 +158,15 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let lights = Arc::new(Lights { catalog: AtomicBool::new(true), ..Lights::default() });
 
     let feed = accounting.feed();
-    let (samples, observers) = observe(&base, &side, move |report| {
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let was_lost = Arc::clone(&is_lost);
+    let wanted = move || if was_lost.swap(false, Ordering::Relaxed) { Wanted::All } else { Wanted::Changes };
+    let (samples, observers) = observe(&base, &side, wanted, move |report| {
         let came = report.at.monotonic;
         // A full channel means that accounting is busy; the next report says it all.
-        let _ = feed.try_send(Feed::Report { report, came });
+        if feed.try_send(Feed::Report { report, came }).is_err() {
+            is_lost.store(true, Ordering::Relaxed);
+        }
     })?;
     let in_memory = config.decision.listener_cache_entries;
     let rows = ListenerBackend::embedded(store.database())?;

@@ -30,9 +30,10 @@ use crate::journal::{
 use crate::model::{
     AdBreakRequest, BootId, LineItemId, ListenerKey, ListenerState, Micros, Now, ServerId, Tier, WallMs,
 };
-use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport};
+use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport, Wanted};
 use crate::roles::beacon::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChangeKind};
 use crate::roles::decision::DecisionRole;
+use crate::roles::decision::Telling;
 use crate::tokens::TokenKeys;
 
 /// How long a copy of a listener's state is good, in milliseconds, where there are several servers. The only one keeps listeners in memory.
@@ -104,6 +105,9 @@ pub struct Process {
     leases: BTreeMap<LineItemId, OfferedLease>,
     /// What accounting last said of it.
     standing: Option<Result<(), Refusal>>,
+    /// It was asked to say all.
+    is_asked: bool,
+    telling: Telling,
     /// On its way out: it answers nothing any more.
     is_draining: bool,
     eligible: BTreeMap<LineItemId, u64>,
@@ -199,6 +203,8 @@ impl ServerNode {
             desk: LeaseDesk::new(self.server_id, boot_id),
             leases: BTreeMap::new(),
             standing: None,
+            is_asked: false,
+            telling: Telling::default(),
             is_draining: false,
             eligible: BTreeMap::new(),
             scratch: Scratch::new(),
@@ -464,6 +470,10 @@ impl Process {
                 self.standing = Some(standing);
                 None
             }
+            MessageBody::TellAll => {
+                self.is_asked = true;
+                None
+            }
         }
     }
 
@@ -496,9 +506,9 @@ impl Process {
         matches!(self.standing, Some(Ok(())))
     }
 
-    /// What was drawn so far, of every line item.
-    #[must_use]
-    pub fn report(&self, server_id: ServerId, snapshot: &Snapshot, now: Now) -> ServerReport {
+    /// What is to be said of what was drawn so far.
+    pub fn report(&mut self, server_id: ServerId, snapshot: &Snapshot, now: Now) -> ServerReport {
+        let wanted = if std::mem::take(&mut self.is_asked) { Wanted::All } else { Wanted::Changes };
         let lines = snapshot.lines().filter(|entry| entry.line_item.tier != Tier::House).map(|entry| {
             let drawn = self.spending.totals(entry.slot);
             let lease = self.spending.read(entry.slot, now).lease;
@@ -514,8 +524,9 @@ impl Process {
                 }),
             }
         });
+        let (extent, lines) = self.telling.tell(wanted, lines).expect("something is wanted");
         // How long it is on its way is known to whoever carries it.
-        ServerReport { server_id, boot_id: self.boot_id, at: now, transit_ms: 0, lines: lines.collect() }
+        ServerReport { server_id, boot_id: self.boot_id, at: now, transit_ms: 0, extent, lines }
     }
 }
 

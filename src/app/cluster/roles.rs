@@ -77,8 +77,8 @@ pub(super) fn decide(
     ));
     let (mut publish, rebuilding) = publish_to(base, &side, |_| {})?;
     takers.push(Box::new(move |change| publish(change.to_change())));
-    let to_accounting = Arc::clone(&link);
-    let (samples, observers) = observe(base, &side, move |report| to_accounting.report(report))?;
+    let (asks, to_accounting) = (Arc::clone(&link), Arc::clone(&link));
+    let (samples, observers) = observe(base, &side, move || asks.wanted(), move |report| to_accounting.report(report))?;
     let listeners =
         Arc::new(Listeners::open(listeners, base.config.decision.listener_cache_entries, base.entropy.clone()));
     let player = player(base, &side, (&listeners, samples), Hearing::Some, keys, address)?;

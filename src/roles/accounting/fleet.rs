@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{ServerNews, ServerReport, ServerSays};
+use super::{Extent, Piece, ServerNews, ServerReport, ServerSays};
 use crate::accounting::{Refusal, Register, ServerMark, clock_ahead_ms};
 use crate::model::{BootId, MonotonicMs, Now, ServerId};
 
 /// A server that has sent no report for so many reports' time is granted nothing and shares no pool: what it gets might be for nobody.
 const SILENT_REPORTS: u64 = 10;
+/// A run that has not said all within so many reports' time is served all the same: it may be of an older version, which never does.
+const PATIENCE_REPORTS: u64 = 10;
+/// Time between two questions to a run to say all, in reports' time: more than question and answer take.
+const ASK_REPORTS: u64 = 3;
 
 /// The servers.
 #[derive(Debug)]
@@ -26,6 +30,30 @@ struct Seen {
     its: MonotonicMs,
     ours: MonotonicMs,
     told: Option<Result<(), Refusal>>,
+    /// When this run was first heard of, and when it was last asked to say all or did; by our clock.
+    since: MonotonicMs,
+    asked: Option<MonotonicMs>,
+    telling: Telling,
+}
+
+/// How much a run has said of all that it did before it was heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Telling {
+    /// Not all; the next piece that is missing, if some have come.
+    Part(Option<Piece>),
+    /// All.
+    All,
+}
+
+/// What a report is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Heard {
+    /// Before it, the run had not said all: what is in it may have been done before anybody here listened.
+    pub(super) begins: bool,
+    /// After it, the run has said all.
+    pub(super) ends: bool,
+    /// The run is to be asked to say all.
+    pub(super) asks: bool,
 }
 
 /// A run of a server that leases may be given to.
@@ -84,14 +112,34 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Refusal`] when it is not of a registered server's current run: nothing in it counts.
-    pub(super) fn reported(&mut self, report: &ServerReport, now: Now) -> Result<(), Refusal> {
+    pub(super) fn reported(&mut self, report: &ServerReport, now: Now) -> Result<Heard, Refusal> {
         let (server_id, boot_id) = (report.server_id, report.boot_id);
         self.is_current(server_id, boot_id)?;
         let ahead_ms = clock_ahead_ms(report.at.wall, now.wall, report.transit_ms);
         self.register.heard(server_id, boot_id, now.wall, ahead_ms);
-        let told = self.seen.get(&server_id).filter(|seen| seen.boot_id == boot_id).and_then(|seen| seen.told);
-        self.seen.insert(server_id, Seen { boot_id, its: report.at.monotonic, ours: now.monotonic, told });
-        Ok(())
+        let stands = self.standing(server_id, boot_id).is_ok();
+        let (its, ours) = (report.at.monotonic, now.monotonic);
+        let fresh = Seen { boot_id, its, ours, told: None, since: ours, asked: None, telling: Telling::Part(None) };
+        let seen = self.seen.entry(server_id).or_insert(fresh);
+        if seen.boot_id != boot_id {
+            *seen = fresh;
+        }
+        // One that was overtaken on its way says nothing of the present.
+        if its >= seen.its {
+            (seen.its, seen.ours) = (its, ours);
+        }
+        let begins = seen.telling != Telling::All;
+        seen.telling = seen.telling.after(report.extent);
+        let pause_ms = self.report_ms.saturating_mul(ASK_REPORTS);
+        let is_due = seen.asked.is_none_or(|asked| ours.since(asked) >= pause_ms);
+        let is_telling = matches!(report.extent, Extent::Whole(_));
+        let asks = stands && seen.telling != Telling::All && is_due && !is_telling;
+        // While pieces come nobody asks.
+        if asks || is_telling {
+            seen.asked = Some(ours);
+        }
+        let ends = begins && seen.telling == Telling::All;
+        Ok(Heard { begins, ends, asks })
     }
 
     /// Whether leases may be given to that run, when it is another word than it was told last.
@@ -114,13 +162,15 @@ impl Fleet {
         self.register.standing(server_id, boot_id, self.clock_tolerance_ms)
     }
 
-    /// The servers that leases are given to: live, their clocks right, heard of lately. By id.
+    /// The servers that leases are given to: live, their clocks right, heard of lately, what they hold known. By id.
     pub(super) fn served(&self, now: Now) -> Vec<Served> {
         let silent_ms = self.report_ms.saturating_mul(SILENT_REPORTS);
         self.seen
             .iter()
             .filter(|(server_id, seen)| {
-                now.monotonic.since(seen.ours) <= silent_ms && self.standing(**server_id, seen.boot_id).is_ok()
+                now.monotonic.since(seen.ours) <= silent_ms
+                    && self.is_told(seen, now)
+                    && self.standing(**server_id, seen.boot_id).is_ok()
             })
             .map(|(server_id, seen)| seen.served(*server_id, now))
             .collect()
@@ -129,7 +179,14 @@ impl Fleet {
     /// The run of a server, if leases may be handed to it.
     pub(super) fn served_one(&self, server_id: ServerId, now: Now) -> Option<Served> {
         let seen = self.seen.get(&server_id)?;
-        self.standing(server_id, seen.boot_id).is_ok().then(|| seen.served(server_id, now))
+        let is_served = self.is_told(seen, now) && self.standing(server_id, seen.boot_id).is_ok();
+        is_served.then(|| seen.served(server_id, now))
+    }
+
+    /// Whether what a run holds is known, or was waited for in vain. Before that it would be granted what it has.
+    fn is_told(&self, seen: &Seen, now: Now) -> bool {
+        let patience_ms = self.report_ms.saturating_mul(PATIENCE_REPORTS);
+        seen.telling == Telling::All || now.monotonic.since(seen.since) >= patience_ms
     }
 
     fn is_current(&self, server_id: ServerId, boot_id: BootId) -> Result<(), Refusal> {
@@ -137,6 +194,24 @@ impl Fleet {
             Err(refusal @ (Refusal::Unknown | Refusal::OlderBoot | Refusal::Lost | Refusal::Closed)) => Err(refusal),
             Ok(()) | Err(Refusal::Full | Refusal::Draining | Refusal::Clock { .. }) => Ok(()),
         }
+    }
+}
+
+impl Telling {
+    /// After a report.
+    const fn after(self, extent: Extent) -> Self {
+        let (Self::Part(expected), Extent::Whole(piece)) = (self, extent) else { return self };
+        let is_next = match expected {
+            Some(expected) => {
+                expected.number == piece.number && expected.index == piece.index && expected.pieces == piece.pieces
+            }
+            None => false,
+        };
+        if piece.index != 0 && !is_next {
+            return Self::Part(None);
+        }
+        let next = piece.index.saturating_add(1);
+        if next >= piece.pieces { Self::All } else { Self::Part(Some(Piece { index: next, ..piece })) }
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Holding {
     current: Option<Held>,
     /// The lease that it gets next: handing it over early would strand what is left in the current one.
     next: Option<Held>,
+    /// A lease that the server says it draws from, and that the books didn't have when it said so.
+    claimed: Option<LeaseLeft>,
     drawn_count: u64,
     eligible: u64,
     reported_at: MonotonicMs,
@@ -50,6 +52,7 @@ impl Holding {
         Self {
             current: None,
             next: None,
+            claimed: None,
             drawn_count: 0,
             eligible: 0,
             reported_at: at,
@@ -66,11 +69,22 @@ impl Holding {
     /// The server draws from a lease that this accounting doesn't remember: it was handed over before a restart.
     pub(super) fn adopt(&mut self, lease: OfferedLease, left: LeaseLeft) {
         self.current.get_or_insert(Held { lease, left });
+        self.claimed = None;
     }
 
-    /// Whether nothing is known of a lease that the server draws from.
-    pub(super) const fn is_without_lease(&self) -> bool {
-        self.current.is_none()
+    /// The server draws from a lease that the books don't have yet.
+    pub(super) const fn claim(&mut self, left: LeaseLeft) {
+        self.claimed = Some(left);
+    }
+
+    /// Takes the lease that the server claims to draw from, to be looked for in the books.
+    pub(super) fn take_claimed(&mut self) -> Option<LeaseLeft> {
+        self.claimed.take().filter(|_| self.current.is_none())
+    }
+
+    /// What the server did before anybody here listened: it is known from now on, and tells nothing of its rate.
+    pub(super) const fn begin(&mut self, report: &LineReport) {
+        (self.drawn_count, self.eligible) = (report.drawn_count, report.eligible);
     }
 
     /// The server gave a lease back.
@@ -86,6 +100,7 @@ impl Holding {
 
     /// Takes what the server says; returns draws and eligible breaks since the last time.
     pub(super) fn report(&mut self, report: &LineReport, at: MonotonicMs) -> (u64, u64) {
+        let is_overtaken = at < self.reported_at;
         let elapsed = as_f64(at.since(self.reported_at));
         let drawn = report.drawn_count.saturating_sub(self.drawn_count);
         let eligible = report.eligible.saturating_sub(self.eligible);
@@ -94,12 +109,19 @@ impl Holding {
         self.reported_at = self.reported_at.max(at);
         self.drawn_count = self.drawn_count.max(report.drawn_count);
         self.eligible = self.eligible.max(report.eligible);
-        if let (Some(current), Some(left)) = (&mut self.current, report.lease)
-            && current.lease.terms.lease_id == left.lease_id
-        {
-            current.left = left;
+        if !is_overtaken {
+            match (&mut self.current, report.lease) {
+                (Some(current), Some(left)) if current.lease.terms.lease_id == left.lease_id => current.left = left,
+                (Some(_), _) => {}
+                (None, claimed) => self.claimed = claimed,
+            }
         }
         (drawn, eligible)
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> (u64, u64, Option<LeaseLeft>) {
+        (self.drawn_count, self.eligible, self.current.map(|held| held.left).or(self.claimed))
     }
 
     /// Impressions drawn in a millisecond.

@@ -69,6 +69,7 @@ pub struct AccountingMachine {
     dirty: Dirty,
     committed_at: MonotonicMs,
     swept_at: Option<MonotonicMs>,
+    sweeps: u64,
     close_swept_at: MonotonicMs,
     forgot_at: MonotonicMs,
 }
@@ -111,6 +112,7 @@ impl AccountingMachine {
             dirty: Dirty::default(),
             committed_at: now.monotonic,
             swept_at: None,
+            sweeps: 0,
             close_swept_at: now.monotonic,
             forgot_at: now.monotonic,
         }
@@ -146,6 +148,19 @@ impl AccountingMachine {
     #[must_use]
     pub const fn is_replayed(&self) -> bool {
         self.replayed
+    }
+
+    /// What is known of a server's line items: draws, chances, and what is left in the lease.
+    #[cfg(test)]
+    pub(super) fn known_of(&self, server_id: ServerId) -> BTreeMap<LineItemId, (u64, u64, Option<super::LeaseLeft>)> {
+        let its = self.holdings.iter().filter(|((_, of), _)| *of == server_id);
+        its.map(|((id, _), holding)| (*id, holding.known())).collect()
+    }
+
+    /// What was added up for the pacing of a line item: draws and chances.
+    #[cfg(test)]
+    pub(super) fn paced(&self, id: LineItemId) -> (u64, u64) {
+        self.paces.get(&id).map_or((0, 0), Pace::added)
     }
 
     /// Takes one input and says what is to be done.

@@ -110,7 +110,8 @@ pub enum ServerNews {
     },
 }
 
-/// What a decision server did since it started: sums, so that a lost report costs nothing. One a second, or when a lease is nearly drawn.
+/// What a decision server did since it started: sums, one report a second. A line item that is left out is as it was; what a lost report had told comes
+/// again within a minute, and a run that an owner doesn't know yet is asked for [all of it](MessageBody::TellAll).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerReport {
     /// The server.
@@ -121,8 +122,49 @@ pub struct ServerReport {
     pub at: Now,
     /// The longest that it can have been on its way, in milliseconds; whoever carries it knows.
     pub transit_ms: u64,
-    /// Line items of which something changed since the last report; others may be left out.
+    /// Which part of all there is to say the lines are.
+    pub extent: Extent,
+    /// The line items.
     pub lines: Vec<LineReport>,
+}
+
+/// Which part of all that a server has to say a report is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// What changed materially since the last report, and some of the rest.
+    Changes,
+    /// A piece of all of it: a line item that is in none of the pieces has drawn nothing and has no lease.
+    Whole(Piece),
+}
+
+/// A piece of a whole report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Which whole report of the run.
+    pub number: u64,
+    /// Which piece of it, from 0 on. They come in this order.
+    pub index: u32,
+    /// How many there are.
+    pub pieces: u32,
+}
+
+/// What a server is to report next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Nothing: there is no room for it now, and nothing counts as told.
+    Nothing,
+    /// What changed.
+    Changes,
+    /// All.
+    All,
+}
+
+impl Extent {
+    /// All of it, in one piece.
+    #[must_use]
+    pub const fn whole(number: u64) -> Self {
+        Self::Whole(Piece { number, index: 0, pieces: 1 })
+    }
 }
 
 /// What a decision server did for one line item since it started.
@@ -191,4 +233,6 @@ pub enum MessageBody {
     },
     /// Whether leases are given to this run from now on, and if not, why: then it is not ready.
     Standing(Result<(), Refusal>),
+    /// The next report is to say all: whoever owns the partition doesn't know this run yet.
+    TellAll,
 }

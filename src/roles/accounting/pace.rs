@@ -9,6 +9,9 @@ use crate::accounting::{Balance, LineContract};
 use crate::model::{Day, Micros, Now, PacingMode, PriceModel, Tier};
 use crate::pacing::{Controller, Observation, Plan, threshold};
 
+/// A throttle is told when it has changed by more than this part of it, as a divisor: 3 %. The controller sees what is drawn, and makes up for the rest.
+const MATERIAL_PART: u64 = 32;
+
 /// The pacing of one line item.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(super) struct Pace {
@@ -29,11 +32,30 @@ pub(super) struct Spent {
     pub(super) day: Balance,
 }
 
+/// Whether a throttle is told however little it changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Again {
+    Yes,
+    No,
+}
+
+/// Whether a throttle is so far from the one that was told that servers have to know. All and nothing are exact: one is the end of a budget, the other the
+/// end of holding back.
+const fn is_material(told: u64, throttle: u64) -> bool {
+    let is_end = throttle == 0 || throttle == u64::MAX || told == 0 || told == u64::MAX;
+    told != throttle && (is_end || told.abs_diff(throttle) > told / MATERIAL_PART)
+}
+
 impl Pace {
     /// A server drew so many more, and could have had so many.
     pub(super) const fn add(&mut self, drawn: u64, eligible: u64) {
         self.drawn_count = self.drawn_count.saturating_add(drawn);
         self.eligible = self.eligible.saturating_add(eligible);
+    }
+
+    #[cfg(test)]
+    pub(super) const fn added(&self) -> (u64, u64) {
+        (self.drawn_count, self.eligible)
     }
 
     /// Forgets plan and traffic: the contract changed, or the line item was away.
@@ -46,10 +68,10 @@ impl Pace {
         self.throttle
     }
 
-    /// The throttle, when it is another than servers were told last.
-    pub(super) fn throttle(&mut self, contract: &LineContract, spent: Spent, now: Now) -> Option<u64> {
+    /// The throttle to tell servers: where it is materially another than they were told last, or `again`.
+    pub(super) fn throttle(&mut self, contract: &LineContract, spent: Spent, now: Now, again: Again) -> Option<u64> {
         let throttle = self.next_throttle(contract, spent, now);
-        if self.throttle == Some(throttle) {
+        if again == Again::No && self.throttle.is_some_and(|told| !is_material(told, throttle)) {
             return None;
         }
         self.throttle = Some(throttle);

@@ -24,7 +24,7 @@ use self::backlog::Backlog;
 use self::catalogue::Catalogue;
 use self::owner::{Beginning, Owner, Retry, namer};
 use super::shell::{AccountingError, AccountingWatch, FEED_MAX, Feed, ShellSettings, Status};
-use super::{LineReport, ServerReport, ServerSays};
+use super::{Extent, LineReport, ServerReport, ServerSays};
 use crate::accounting::{ServerEntry, clock_ahead_ms};
 use crate::catalog::Entity;
 use crate::clock::Clock;
@@ -374,7 +374,7 @@ impl<L: SharedLog> Keeper<L> {
     fn hear(&mut self, said: &FromServer, Now { wall, monotonic: came }: Now) {
         self.board.note(said, came);
         let (server_id, boot_id) = (said.server_id, said.boot_id);
-        let Word::Report(lines) = &said.word else {
+        let Word::Report { extent, lines } = &said.word else {
             for (partition, owner) in &mut self.owners {
                 if let Some(news) = said.news(*partition) {
                     owner.backlog.words(vec![ServerSays { server_id, boot_id, news }]);
@@ -387,15 +387,18 @@ impl<L: SharedLog> Keeper<L> {
         let skew_ms = clock_ahead_ms(said.at.wall, wall, transit_ms).unsigned_abs();
         self.metrics.observe_seconds(Metric::ServerClockSkew, Duration::from_millis(skew_ms).as_secs_f64());
         let mut by_partition: BTreeMap<u32, Vec<LineReport>> = BTreeMap::new();
+        let mut extent = *extent;
         for line in lines {
-            if let Some(partition) = self.catalogue.partition(line.line_item_id) {
-                by_partition.entry(partition).or_default().push(*line);
+            match self.catalogue.partition(line.line_item_id) {
+                Some(partition) => by_partition.entry(partition).or_default().push(*line),
+                // Whose it is will be known once the catalogue is here. Until then no report is all of what there is.
+                None => extent = Extent::Changes,
             }
         }
         for (partition, owner) in &mut self.owners {
             // Nothing of it is here: all the same the server is there, and says what its clocks read.
             let lines = by_partition.remove(partition).unwrap_or_default();
-            let report = ServerReport { server_id, boot_id, at: said.at, transit_ms, lines };
+            let report = ServerReport { server_id, boot_id, at: said.at, transit_ms, extent, lines };
             owner.backlog.report(Feed::Report { report, came });
         }
     }

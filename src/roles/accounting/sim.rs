@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::sealed::Announcer;
 use super::{
-    AccountingMachine, Batch, Input, LeaseLeft, LineReport, LogRecord, MachineSettings, Message, MessageBody,
+    AccountingMachine, Batch, Extent, Input, LeaseLeft, LineReport, LogRecord, MachineSettings, Message, MessageBody,
     RoleEffects, ServerNews, ServerReport, ServerSays,
 };
 use crate::accounting::testing::{self, ADVERTISER, NETWORK, T0, campaign, envelope, line};
@@ -209,7 +209,9 @@ impl DecisionServer {
                 }),
             })
         });
-        ServerReport { server_id: self.server_id, boot_id: self.boot_id, at, transit_ms: 0, lines: lines.collect() }
+        let extent = Extent::whole(1);
+        let lines = lines.collect();
+        ServerReport { server_id: self.server_id, boot_id: self.boot_id, at, transit_ms: 0, extent, lines }
     }
 }
 
@@ -451,6 +453,8 @@ impl Sim {
                 to.throttles.insert(line_item_id, throttle);
             }
             MessageBody::Standing(standing) => to.standing = Some(standing),
+            // Each of its reports says all.
+            MessageBody::TellAll => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The machine over a real log and store, in virtual time, with crashes.
 
 mod fleet;
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,6 +4,7 @@
 //! is never held for I/O; decisions read and draw without it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accounting::Refusal;
@@ -28,6 +29,8 @@ pub struct LeaseKeeper {
     desk: Mutex<LeaseDesk>,
     /// What the owner of each partition said last; where one log holds all of them there is only 0.
     standings: Mutex<BTreeMap<u32, Result<(), Refusal>>>,
+    /// Somebody wants to be told all.
+    is_asked: AtomicBool,
     spending: Arc<Spending>,
     catalog: Arc<CatalogPublisher>,
     log: EventLog,
@@ -51,6 +54,7 @@ impl LeaseKeeper {
             boot_id,
             desk: Mutex::new(LeaseDesk::new(server_id, boot_id)),
             standings: Mutex::new(BTreeMap::new()),
+            is_asked: AtomicBool::new(false),
             spending,
             catalog,
             log,
@@ -84,6 +88,8 @@ impl LeaseKeeper {
                 }
                 self.standings().insert(partition, standing);
             }
+            // A flag that publishes nothing.
+            MessageBody::TellAll => self.is_asked.store(true, Ordering::Relaxed),
         }
     }
 
@@ -97,6 +103,11 @@ impl LeaseKeeper {
     #[must_use]
     pub fn is_met_by(&self, partitions: u32) -> bool {
         u32::try_from(self.standings().len()).is_ok_and(|met| met >= partitions)
+    }
+
+    /// Whether an owner of a partition asked for all that there is to report, since this was last asked.
+    pub fn take_asked(&self) -> bool {
+        self.is_asked.swap(false, Ordering::Relaxed)
     }
 
     /// Gives back the leases that are over or idle. Doesn't block.

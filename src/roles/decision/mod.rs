@@ -14,6 +14,7 @@
 //! before the pod stands; a draw whose ad did not stay in it is given up.
 
 mod leases;
+mod reporter;
 mod sealing;
 mod shell;
 mod supply;
@@ -21,8 +22,10 @@ mod supply;
 mod tests;
 
 pub use leases::LeaseKeeper;
+pub use reporter::Reporter;
+pub(crate) use reporter::Telling;
 pub use shell::{Asking, DecisionIds, DecisionShell, Origin, Sample, Sampler, Surroundings};
-pub use supply::{Reporter, Supply};
+pub use supply::Supply;
 
 use std::sync::Arc;
 

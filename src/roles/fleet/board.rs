@@ -40,7 +40,7 @@ impl FleetBoard {
         let Some(last) = self.servers.get_mut(server_id) else { return };
         last.heard = heard;
         match word {
-            Word::Registered | Word::Report(_) => {}
+            Word::Registered | Word::Report { .. } => {}
             Word::Complete(mark) => last.complete = Some(mark.clone()),
             Word::Draining => last.is_draining = true,
             Word::Closed(mark) => last.closed = Some(mark.clone()),

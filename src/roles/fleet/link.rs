@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::event_log::{LogError, LogReader, NewRecord, Position, SharedLog, ShippingWatch, Topic};
 use crate::model::{BootId, MonotonicMs, Now, ServerId, WallMs};
 use crate::patience::Reminder;
-use crate::roles::accounting::{Message, ServerReport};
+use crate::roles::accounting::{Extent, Message, Piece, ServerReport, Wanted};
 
 /// Time between two words that say nothing new, in milliseconds.
 const SPEAK_EVERY_MS: u64 = 1_000;
@@ -29,6 +29,8 @@ const ECHOES_MAX: usize = 64;
 const ECHO_KEPT_MS: u64 = 60_000;
 /// Words that may wait for the log: some seconds of them. Beyond it nothing is said, for what is said later says it all.
 const WORDS_WAITING_MAX: usize = 64;
+/// With so many waiting no report is made: what it would tell is told once there is room. The rest is for the pieces of one whole report, and for other words.
+const REPORT_WAITING_MAX: usize = 32;
 /// Pause before what can't be read now is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -59,6 +61,8 @@ struct Shared {
     /// Words handed over and not told of yet.
     waiting: AtomicUsize,
     echoes: Mutex<BTreeMap<BootId, (MonotonicMs, MonotonicMs)>>,
+    /// A word was lost, or somebody listens who has heard nothing yet.
+    is_behind: AtomicBool,
 }
 
 impl std::fmt::Debug for FleetLink {
@@ -87,6 +91,7 @@ impl FleetLink {
             is_draining: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             echoes: Mutex::default(),
+            is_behind: AtomicBool::new(false),
         });
         let say = {
             let (shared, log) = (Arc::clone(&shared), log.clone());
@@ -108,18 +113,18 @@ impl FleetLink {
         Self { shared, say: Box::new(say), thread: Some(thread) }
     }
 
+    /// What is to be reported next.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        if self.shared.waiting.load(Ordering::Relaxed) >= REPORT_WAITING_MAX {
+            return Wanted::Nothing;
+        }
+        if self.shared.is_behind.swap(false, Ordering::Relaxed) { Wanted::All } else { Wanted::Changes }
+    }
+
     /// Tells accounting what this server did. Doesn't block.
     pub fn report(&self, report: ServerReport) {
-        let mut lines = report.lines;
-        // A report of nothing says all the same that this server is there, and what its clocks read.
-        loop {
-            let rest = lines.split_off(lines.len().min(REPORT_LINES_MAX));
-            (self.say)(Word::Report(lines));
-            if rest.is_empty() {
-                return;
-            }
-            lines = rest;
-        }
+        words(report).for_each(&self.say);
     }
 
     /// This server is on its way out.
@@ -154,9 +159,29 @@ impl Drop for FleetLink {
     }
 }
 
+/// A report as it travels: in pieces of which each is a message.
+pub fn words(report: ServerReport) -> impl Iterator<Item = Word> {
+    let ServerReport { extent, lines, .. } = report;
+    // A report of nothing says all the same that this server is there, and what its clocks read.
+    let pieces = lines.len().div_ceil(REPORT_LINES_MAX).max(1);
+    (0..pieces).map(move |index| {
+        let from = index * REPORT_LINES_MAX;
+        let lines = lines[from..lines.len().min(from + REPORT_LINES_MAX)].to_vec();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let extent = match extent {
+            Extent::Changes => Extent::Changes,
+            Extent::Whole(Piece { number: of, .. }) => {
+                Extent::Whole(Piece { number: of, index: number(index), pieces: number(pieces) })
+            }
+        };
+        Word::Report { extent, lines }
+    })
+}
+
 impl Shared {
     fn say<L: SharedLog>(self: &Arc<Self>, log: &L, word: Word) {
         if self.waiting.load(Ordering::Relaxed) >= WORDS_WAITING_MAX {
+            self.is_behind.store(true, Ordering::Relaxed);
             return;
         }
         let shared = Arc::clone(self);
@@ -167,6 +192,7 @@ impl Shared {
             Box::new(move |told| {
                 shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 if let Err(error) = told {
+                    shared.is_behind.store(true, Ordering::Relaxed);
                     tracing::debug!(%error, "a word to accounting was lost; it is said again");
                 }
             }),
@@ -198,7 +224,10 @@ impl Shared {
             let oldest = echoes.iter().min_by_key(|(_, (_, heard))| *heard).map(|(id, _)| *id);
             oldest.map(|oldest| echoes.remove(&oldest));
         }
-        echoes.insert(accounting_id, (stamp, now));
+        if echoes.insert(accounting_id, (stamp, now)).is_none() {
+            // Until now its owners could make nothing of reports, for want of an echo.
+            self.is_behind.store(true, Ordering::Relaxed);
+        }
     }
 }
 

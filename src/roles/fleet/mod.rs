@@ -8,6 +8,9 @@
 //! Nothing here is ground state: a word that is lost is said again a second later, a lease that is lost in between goes back when it is closed. The
 //! topics promise order by key, so one server's words come in the order in which it said them.
 //!
+//! **Reports** say what changed ([`crate::roles::decision::Reporter`]), and all of it when a server hears of a process of accounting for the first time, when
+//! the log lost a word, and when an owner asks: it gives a run no leases before it knows what that run holds.
+//!
 //! **Clocks.** How long a word was on its way is not known from the word alone. So accounting says what its monotonic clock reads, the server echoes that
 //! with how long it held it, and what is left of the round trip is the longest that the word can have taken ([`FromServer::transit_ms`]).
 
@@ -16,11 +19,11 @@ mod link;
 mod wire;
 
 pub use board::FleetBoard;
-pub use link::{FleetLink, LinkSettings};
+pub use link::{FleetLink, LinkSettings, words};
 pub use wire::{MessageError, decode_from_accounting, decode_from_server, encode_from_accounting, encode_from_server};
 
 use crate::model::{BootId, MonotonicMs, Now, ServerId, WallMs};
-use crate::roles::accounting::{LineReport, MessageBody, ServerNews};
+use crate::roles::accounting::{Extent, LineReport, MessageBody, ServerNews};
 
 /// Most line items in one report on its way: 600 kB at the most, where a message may have 1 MB.
 pub const REPORT_LINES_MAX: usize = 8_000;
@@ -51,8 +54,13 @@ pub enum Word {
     Draining,
     /// It has ended: its last mark.
     Closed(Mark),
-    /// What it did, or a piece of that.
-    Report(Vec<LineReport>),
+    /// What it did.
+    Report {
+        /// Which part of it.
+        extent: Extent,
+        /// The line items.
+        lines: Vec<LineReport>,
+    },
 }
 
 /// Everything that a server received before `until` is in the log, before these ends.
@@ -118,7 +126,7 @@ impl FromServer {
             Word::Complete(mark) => Some(ServerNews::Complete { until: mark.until, shipped_end: mark.end(partition) }),
             Word::Draining => Some(ServerNews::Draining),
             Word::Closed(mark) => Some(ServerNews::Closed { until: mark.until, shipped_end: mark.end(partition) }),
-            Word::Report(_) => None,
+            Word::Report { .. } => None,
         }
     }
 }

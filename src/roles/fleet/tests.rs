@@ -4,7 +4,7 @@ use super::*;
 use crate::accounting::Refusal;
 use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
 use crate::model::{AdvertiserId, CampaignId, LeaseId, LineItemId, Micros, NetworkId};
-use crate::roles::accounting::{LeaseLeft, ServerSays};
+use crate::roles::accounting::{LeaseLeft, Piece, ServerSays};
 
 const SERVER: ServerId = ServerId::from_u128(1);
 const BOOT: BootId = BootId::from_u128(2);
@@ -34,7 +34,8 @@ fn words() -> Vec<FromServer> {
         Word::Complete(mark(1_000, 12)),
         Word::Draining,
         Word::Closed(mark(2_000, 15)),
-        Word::Report(vec![line(4, Some(lease)), line(5, None)]),
+        Word::Report { extent: Extent::Changes, lines: vec![line(4, Some(lease)), line(5, None)] },
+        Word::Report { extent: Extent::Whole(Piece { number: 3, index: 1, pieces: 2 }), lines: vec![line(6, None)] },
     ]
     .into_iter()
     .map(said)
@@ -74,7 +75,7 @@ fn notices() -> FromAccounting {
         partition: 7,
         server_id: SERVER,
         boot_id: BOOT,
-        notices: [lease, throttle].into_iter().chain(standings).collect(),
+        notices: [lease, throttle].into_iter().chain(standings).chain([MessageBody::TellAll]).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
 use crate::model::{
     AdvertiserId, BootId, CampaignId, LeaseId, LineItemId, Micros, MonotonicMs, NetworkId, Now, ServerId, WallMs,
 };
-use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody};
+use crate::roles::accounting::{Extent, LeaseLeft, LineReport, MessageBody, Piece};
 
 /// What prost-build made of `schemas/segue/fleet/v1`; the schema holds the documentation.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated code")]
@@ -40,7 +40,7 @@ pub fn encode_from_server(said: &FromServer) -> Vec<u8> {
         Word::Complete(mark) => Body::Complete(mark_to_wire(mark)),
         Word::Draining => Body::Draining(proto::Draining {}),
         Word::Closed(mark) => Body::Closed(mark_to_wire(mark)),
-        Word::Report(lines) => Body::Report(proto::Report { lines: lines.iter().map(line_to_wire).collect() }),
+        Word::Report { extent, lines } => Body::Report(report_to_wire(*extent, lines)),
     };
     let echo = |echo: &Echo| proto::Echo {
         accounting_id: echo.accounting_id.to_bytes().into(),
@@ -70,7 +70,7 @@ pub fn decode_from_server(bytes: &[u8]) -> Result<FromServer, MessageError> {
         Body::Complete(mark) => Word::Complete(mark_from_wire(mark)),
         Body::Draining(_) => Word::Draining,
         Body::Closed(mark) => Word::Closed(mark_from_wire(mark)),
-        Body::Report(report) => Word::Report(report.lines.iter().map(line_from_wire).collect::<Result<_, _>>()?),
+        Body::Report(report) => report_from_wire(&report)?,
     };
     let echo = |echo: proto::Echo| {
         Ok::<_, MessageError>(Echo {
@@ -97,7 +97,13 @@ pub fn encode_from_accounting(said: &FromAccounting) -> Vec<u8> {
         partition: said.partition,
         server_id: said.server_id.to_bytes().into(),
         boot_id: said.boot_id.to_bytes().into(),
-        notices: said.notices.iter().map(|body| proto::Notice { body: Some(notice_to_wire(body)) }).collect(),
+        notices: said
+            .notices
+            .iter()
+            .filter_map(notice_to_wire)
+            .map(|body| proto::Notice { body: Some(body) })
+            .collect(),
+        tell_all: said.notices.contains(&MessageBody::TellAll),
     };
     message.encode_to_vec()
 }
@@ -112,13 +118,14 @@ pub fn decode_from_accounting(bytes: &[u8]) -> Result<FromAccounting, MessageErr
         Some(body) => notice_from_wire(body),
         None => Err(MessageError::UnknownKind("notice.body")),
     };
+    let asked = message.tell_all.then_some(Ok(MessageBody::TellAll));
     Ok(FromAccounting {
         accounting_id: BootId::from_bytes(id("from_accounting.accounting_id", &message.accounting_id)?),
         stamp: MonotonicMs(message.stamp_ms),
         partition: message.partition,
         server_id: ServerId::from_bytes(id("from_accounting.server_id", &message.server_id)?),
         boot_id: BootId::from_bytes(id("from_accounting.boot_id", &message.boot_id)?),
-        notices: message.notices.into_iter().map(notice).collect::<Result<_, _>>()?,
+        notices: message.notices.into_iter().map(notice).chain(asked).collect::<Result<_, _>>()?,
     })
 }
 
@@ -134,6 +141,24 @@ fn mark_to_wire(mark: &Mark) -> proto::Mark {
 fn mark_from_wire(mark: proto::Mark) -> Mark {
     let ends = mark.ends.into_iter().map(|end| (end.partition, end.end)).collect();
     Mark { until: WallMs(mark.until_ms), ends }
+}
+
+fn report_to_wire(extent: Extent, lines: &[LineReport]) -> proto::Report {
+    // No piece: these are changes.
+    let none = Piece { number: 0, index: 0, pieces: 0 };
+    let piece = if let Extent::Whole(piece) = extent { piece } else { none };
+    proto::Report {
+        lines: lines.iter().map(line_to_wire).collect(),
+        whole_number: piece.number,
+        piece: piece.index,
+        pieces: piece.pieces,
+    }
+}
+
+fn report_from_wire(report: &proto::Report) -> Result<Word, MessageError> {
+    let piece = Piece { number: report.whole_number, index: report.piece, pieces: report.pieces };
+    let extent = if piece.pieces == 0 { Extent::Changes } else { Extent::Whole(piece) };
+    Ok(Word::Report { extent, lines: report.lines.iter().map(line_from_wire).collect::<Result<_, _>>()? })
 }
 
 fn line_to_wire(line: &LineReport) -> proto::LineReport {
@@ -164,9 +189,10 @@ fn line_from_wire(line: &proto::LineReport) -> Result<LineReport, MessageError> 
     })
 }
 
-fn notice_to_wire(body: &MessageBody) -> proto::notice::Body {
+/// None for what has a field of its own: a server of an older version can't read a message with a notice that it doesn't know, and loses the others in it.
+fn notice_to_wire(body: &MessageBody) -> Option<proto::notice::Body> {
     use proto::notice::Body;
-    match body {
+    Some(match body {
         MessageBody::Lease(OfferedLease { owner, terms }) => Body::Lease(proto::Lease {
             lease_id: terms.lease_id.to_bytes().into(),
             network_id: owner.network_id.to_bytes().into(),
@@ -182,7 +208,8 @@ fn notice_to_wire(body: &MessageBody) -> proto::notice::Body {
             Body::Throttle(proto::Throttle { line_item_id: line_item_id.to_bytes().into(), threshold: *throttle })
         }
         MessageBody::Standing(standing) => Body::Standing(standing_to_wire(*standing)),
-    }
+        MessageBody::TellAll => return None,
+    })
 }
 
 fn notice_from_wire(body: proto::notice::Body) -> Result<MessageBody, MessageError> {

@@ -21,7 +21,7 @@ use segue::model::{
     NetworkId, Placement, PlacementKey, Platform, PriceModel, Pseudonym, ServerId, Tier,
 };
 use segue::roles::accounting::{
-    MachineSettings, Message, MessageBody, PartitionsHandle, ServerReport, ShellSettings, spawn_partitions,
+    Extent, MachineSettings, Message, MessageBody, PartitionsHandle, ServerReport, ShellSettings, spawn_partitions,
 };
 use segue::roles::fleet::{FleetLink, FromServer, LinkSettings, Word, encode_from_server};
 use segue::store::{EmbeddedLedger, Store};
@@ -166,7 +166,14 @@ impl Decider {
     /// Says that it is there, and what its clocks read.
     fn report(&self) {
         let at = self.clock.now();
-        self.link.report(ServerReport { server_id: SERVER, boot_id: BOOT, at, transit_ms: 0, lines: Vec::new() });
+        self.link.report(ServerReport {
+            server_id: SERVER,
+            boot_id: BOOT,
+            at,
+            transit_ms: 0,
+            extent: Extent::whole(1),
+            lines: Vec::new(),
+        });
     }
 
     /// Reports until so many leases have come.

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::fleet::Served;
+use super::super::fleet::{Heard, Served};
 use super::super::holding::{HandOver, Holding};
-use super::super::pace::Spent;
-use super::super::{LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
+use super::super::pace::{Again, Spent};
+use super::super::{LeaseLeft, LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
 use super::AccountingMachine;
 use crate::accounting::{Balance, GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
 use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
@@ -19,6 +19,8 @@ use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId,
 const GRANTS_PER_STEP_MAX: usize = 2_000;
 /// Time between two looks at every line item, in milliseconds: what only time changes (flights, leases that end).
 const SWEEP_MS: u64 = 1_000;
+/// Every so manieth sweep a throttle is told however little it changed: a server that could not use it has it within a minute.
+const TOLD_AGAIN_SWEEPS: u64 = 60;
 /// Time between two looks for leases that are over, in milliseconds.
 const CLOSE_SWEEP_MS: u64 = 5_000;
 
@@ -83,7 +85,14 @@ impl AccountingMachine {
                 });
             }
             // A new run: what the run before it held is never handed out again.
-            Ok(true) => self.forget_holdings(says.server_id, before.unwrap_or(says.boot_id)),
+            Ok(true) => {
+                self.forget_holdings(says.server_id, before.unwrap_or(says.boot_id));
+                // It may be an old one, of whom this owner has heard nothing yet.
+                if self.fleet.standing(says.server_id, says.boot_id).is_ok() {
+                    let ServerSays { server_id, boot_id, .. } = says;
+                    effects.messages.push(Message { server_id, boot_id, body: MessageBody::TellAll });
+                }
+            }
             Ok(false) if self.fleet.standing(says.server_id, says.boot_id).is_err() => {
                 self.give_back_waiting(says.server_id, says.boot_id);
             }
@@ -107,8 +116,8 @@ impl AccountingMachine {
 
     pub(super) fn reported(&mut self, report: &ServerReport, now: Now, effects: &mut RoleEffects) {
         let (server_id, boot_id) = (report.server_id, report.boot_id);
-        let is_current = self.fleet.reported(report, now);
-        if let Err(refusal) = is_current {
+        let heard = self.fleet.reported(report, now);
+        if let Err(refusal) = heard {
             effects.refused.push(refusal);
         }
         if let Some(standing) = self.fleet.news_for(server_id, boot_id) {
@@ -124,12 +133,17 @@ impl AccountingMachine {
                 self.give_back_waiting(server_id, boot_id);
             }
         }
-        if is_current.is_err() {
-            return;
+        let Ok(heard) = heard else { return };
+        if heard.asks {
+            effects.messages.push(Message { server_id, boot_id, body: MessageBody::TellAll });
+        }
+        if heard.ends {
+            // What it lacks is seen at once.
+            self.swept_at = None;
         }
         let served = self.fleet.served_one(server_id, now);
         for line in &report.lines {
-            self.line_reported(line, report, served, effects);
+            self.line_reported(line, report, (heard, served), effects);
         }
     }
 
@@ -137,16 +151,27 @@ impl AccountingMachine {
         &mut self,
         line: &LineReport,
         report: &ServerReport,
-        served: Option<Served>,
+        (heard, served): (Heard, Option<Served>),
         effects: &mut RoleEffects,
     ) {
         let (id, at) = (line.line_item_id, report.at.monotonic);
-        let adopted = self.adoptable(line, report);
-        let holding = self.holdings.entry((id, report.server_id)).or_insert_with(|| Holding::new(at));
-        if let (Some(lease), Some(left)) = (adopted, line.lease) {
-            holding.adopt(lease, left);
-        }
+        let holding = self.holdings.entry((id, report.server_id)).or_insert_with(|| {
+            let mut fresh = Holding::new(at);
+            if heard.begins {
+                fresh.begin(line);
+            }
+            fresh
+        });
         let (drawn, eligible) = holding.report(line, at);
+        let claimed = holding.take_claimed();
+        let run = (report.server_id, report.boot_id);
+        let adopted = claimed.and_then(|left| self.adoptable(id, left, run, report.at));
+        let Some(holding) = self.holdings.get_mut(&(id, report.server_id)) else { return };
+        match (adopted, claimed) {
+            (Some(lease), Some(left)) => holding.adopt(lease, left),
+            (None, Some(left)) => holding.claim(left),
+            (_, None) => {}
+        }
         self.paces.entry(id).or_default().add(drawn, eligible);
         let Some(served) = served else { return };
         if holding.wants_lease(self.settings.lease_ms, served.at) {
@@ -155,19 +180,21 @@ impl AccountingMachine {
         self.hand_over(id, served, effects);
     }
 
-    /// The lease that a server reports and this run of accounting doesn't remember, if the books say that it is that run's.
-    fn adoptable(&self, line: &LineReport, report: &ServerReport) -> Option<OfferedLease> {
-        let held = self.holdings.get(&(line.line_item_id, report.server_id));
-        if held.is_some_and(|holding| !holding.is_without_lease()) {
-            return None;
-        }
-        let contract = self.contracts.line(line.line_item_id)?;
-        let lease = self.book.accounts.get(&contract.advertiser_id)?.leases.get(&line.lease?.lease_id)?;
+    /// The lease that a run of a server says it draws from, `at` its present, and this run of accounting doesn't remember; if the books say that it is that
+    /// run's.
+    fn adoptable(
+        &self,
+        id: LineItemId,
+        left: LeaseLeft,
+        (server_id, boot_id): (ServerId, BootId),
+        at: Now,
+    ) -> Option<OfferedLease> {
+        let contract = self.contracts.line(id)?;
+        let lease = self.book.accounts.get(&contract.advertiser_id)?.leases.get(&left.lease_id)?;
         let grant = &lease.grant;
         let is_its = lease.closed_at.is_none()
-            && (grant.server_id, grant.boot_id, grant.line_item_id)
-                == (report.server_id, report.boot_id, line.line_item_id);
-        let left_ms = u64::try_from(grant.draw_until.since(report.at.wall)).unwrap_or(0);
+            && (grant.server_id, grant.boot_id, grant.line_item_id) == (server_id, boot_id, id);
+        let left_ms = u64::try_from(grant.draw_until.since(at.wall)).unwrap_or(0);
         is_its.then(|| OfferedLease {
             owner: LeaseOwner {
                 network_id: grant.network_id,
@@ -179,7 +206,7 @@ impl AccountingMachine {
                 lease_id: grant.lease_id,
                 amount: grant.amount,
                 max_ordinals: grant.max_ordinals,
-                draw_until: report.at.monotonic.plus_ms(left_ms),
+                draw_until: at.monotonic.plus_ms(left_ms),
                 last_billable_until: grant.last_billable_until,
             },
         })
@@ -192,8 +219,10 @@ impl AccountingMachine {
         }
         self.swept_at = Some(now.monotonic);
         let served = self.fleet.served(now);
+        self.adopt_claimed(&served, now);
+        self.sweeps = self.sweeps.wrapping_add(1);
         let (mut due, mut away) = (Vec::new(), Vec::new());
-        for (id, contract) in self.contracts.lines() {
+        for (turn, (id, contract)) in (self.sweeps..).zip(self.contracts.lines()) {
             if !self.contracts.may_spend(contract, now.wall) {
                 if let Some(pace) = self.paces.get_mut(&id) {
                     pace.replan();
@@ -206,7 +235,8 @@ impl AccountingMachine {
             let balance = |level| account.map_or_else(Balance::default, |account| account.balance(level));
             let spent = Spent { life: balance(LevelId::LineItem(id)), day: balance(today) };
             // One throttle for all servers: each takes the same share of its chances.
-            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, spent, now) {
+            let again = if turn.is_multiple_of(TOLD_AGAIN_SWEEPS) { Again::Yes } else { Again::No };
+            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, spent, now, again) {
                 let body = MessageBody::Throttle { line_item_id: id, throttle };
                 effects.messages.extend(served.iter().map(|served| served.message(body)));
             }
@@ -225,6 +255,24 @@ impl AccountingMachine {
         }
         for id in away {
             self.give_back_of(id);
+        }
+    }
+
+    /// Looks for leases that servers drew from before this run of accounting, in books that have come further since they said so.
+    fn adopt_claimed(&mut self, served: &[Served], now: Now) {
+        let of: BTreeMap<ServerId, Served> = served.iter().map(|served| (served.server_id, *served)).collect();
+        let claims = self.holdings.iter_mut().filter_map(|(&(id, server_id), holding)| {
+            let served = of.get(&server_id)?;
+            Some((id, *served, holding.take_claimed()?))
+        });
+        for (id, served, left) in claims.collect::<Vec<_>>() {
+            let at = Now { wall: now.wall, monotonic: served.at };
+            // One that is not in the books now never was, or is closed.
+            if let Some(lease) = self.adoptable(id, left, (served.server_id, served.boot_id), at)
+                && let Some(holding) = self.holdings.get_mut(&(id, served.server_id))
+            {
+                holding.adopt(lease, left);
+            }
         }
     }
 

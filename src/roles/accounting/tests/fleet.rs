@@ -169,8 +169,8 @@ fn reports_of_older_boots_and_of_strangers_are_refused_counted_and_answered() {
     let (server_id, old) = (sim.servers[0].server_id, sim.servers[0].boot_id);
     sim.restart(0);
     let report = |server_id, boot_id| {
-        let lines = Vec::new();
-        Input::ServerReport(ServerReport { server_id, boot_id, at: sim.now, transit_ms: 0, lines })
+        let (extent, lines) = (Extent::whole(1), Vec::new());
+        Input::ServerReport(ServerReport { server_id, boot_id, at: sim.now, transit_ms: 0, extent, lines })
     };
     let stranger = ServerId::from_u128(99);
     for (input, to, refusal) in [
