@@ -16,6 +16,7 @@ mod connection;
 mod membership;
 mod owner;
 mod reader;
+mod silence;
 pub mod topics;
 mod trouble;
 

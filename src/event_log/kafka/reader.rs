@@ -10,7 +10,9 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::connection::{Connection, Context, Watch};
+use super::silence::Silence;
 use super::{LogError, Trouble};
+use crate::clock::Clock;
 use crate::event_log::record::Record;
 use crate::event_log::shared::{LogReader, Position};
 use crate::event_log::topic::Topic;
@@ -25,14 +27,19 @@ const PASSING_TROUBLES_MAX: u32 = 16;
 const END_ATTEMPTS: u32 = 20;
 /// Pause between two such questions.
 const END_PAUSE: Duration = Duration::from_millis(100);
+/// How long a look at a silent partition waits for a broker.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// Reads partitions of one topic; see [`super::SharedLog::reader`].
 pub struct KafkaReader {
     topic: Topic,
     name: String,
+    connection: Connection,
     consumer: BaseConsumer<Context>,
     watch: Arc<Watch>,
-    answer_within: Duration,
+    /// Of this machine, for looks at silent partitions.
+    clock: Clock,
+    silence: Silence,
     /// Where each partition's next read begins.
     next: BTreeMap<u32, u64>,
     /// Partitions that were seen to their end since their last record.
@@ -61,20 +68,68 @@ pub(super) fn consumer(
     client.create_with_context(context).map_err(|error| watch.trouble("make a consumer", &error))
 }
 
+/// A consumer that reads on from these places.
+fn reading(
+    connection: &Connection,
+    watch: &Arc<Watch>,
+    name: &str,
+    from: &[Position],
+) -> Result<BaseConsumer<Context>, Trouble> {
+    let consumer = consumer(connection, watch, "reader")?;
+    let mut places = TopicPartitionList::with_capacity(from.len());
+    for position in from {
+        let added = places.add_partition_offset(name, number(position.partition), place(position.offset));
+        added.map_err(|error| watch.trouble("begin to read", &error))?;
+    }
+    consumer.assign(&places).map_err(|error| watch.trouble("begin to read", &error))?;
+    Ok(consumer)
+}
+
 impl KafkaReader {
     pub(super) fn open(connection: &Connection, topic: Topic, from: &[Position]) -> Result<Self, Trouble> {
         let watch = Arc::new(Watch::default());
-        let consumer = consumer(connection, &watch, "reader")?;
         let name = connection.topic_name(topic);
-        let mut places = TopicPartitionList::with_capacity(from.len());
-        for position in from {
-            let added = places.add_partition_offset(&name, number(position.partition), place(position.offset));
-            added.map_err(|error| watch.trouble("begin to read", &error))?;
+        let consumer = reading(connection, &watch, &name, from)?;
+        let clock = Clock::real();
+        let silence = Silence::new(from.iter().map(|position| position.partition), clock.now().monotonic);
+        Ok(Self {
+            topic,
+            name,
+            connection: connection.clone(),
+            consumer,
+            watch,
+            clock,
+            silence,
+            next: from.iter().map(|position| (position.partition, position.offset)).collect(),
+            ended: BTreeSet::new(),
+            untold: None,
+        })
+    }
+
+    /// Looks at partitions that are silent. Where the library has stopped fetching, a consumer begins anew at the same place.
+    fn look(&mut self) -> Result<(), Trouble> {
+        let now = self.clock.now().monotonic;
+        let mut stopped = None;
+        for partition in self.silence.due(now) {
+            // While no broker answers, silence is all there is.
+            let Ok((_, end)) = self.consumer.fetch_watermarks(&self.name, number(partition), LOOK_WAIT) else { break };
+            if self.silence.looked(partition, u64::try_from(end).unwrap_or(0), now) {
+                stopped = Some((partition, end));
+            }
         }
-        consumer.assign(&places).map_err(|error| watch.trouble("begin to read", &error))?;
-        let next = from.iter().map(|position| (position.partition, position.offset)).collect();
-        let answer_within = Duration::from_millis(connection.connect_timeout_ms);
-        Ok(Self { topic, name, consumer, watch, answer_within, next, ended: BTreeSet::new(), untold: None })
+        let Some((partition, end)) = stopped else { return Ok(()) };
+        tracing::warn!(
+            topic = self.name,
+            partition,
+            offset = self.next.get(&partition),
+            end,
+            "the client library has stopped fetching a partition; it is read on by another consumer"
+        );
+        let from = self.positions();
+        self.consumer = reading(&self.connection, &self.watch, &self.name, &from)?;
+        self.ended.clear();
+        self.silence = Silence::new(from.iter().map(|position| position.partition), self.clock.now().monotonic);
+        Ok(())
     }
 
     fn trouble(&self, error: &KafkaError) -> Trouble {
@@ -95,6 +150,7 @@ impl LogReader for KafkaReader {
         if let Some(trouble) = self.untold.take() {
             return Err(trouble.into());
         }
+        self.look()?;
         let mut records = Vec::new();
         let mut passing_troubles = 0;
         let mut answered = false;
@@ -106,11 +162,15 @@ impl LogReader for KafkaReader {
                     let record = record(self.topic, &message);
                     self.next.insert(record.partition, record.offset + 1);
                     self.ended.remove(&record.partition);
+                    self.silence.heard(record.partition, false);
                     answered = true;
                     records.push(record);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.ended.extend(u32::try_from(partition));
+                    if let Ok(partition) = u32::try_from(partition) {
+                        self.ended.insert(partition);
+                        self.silence.heard(partition, true);
+                    }
                     answered = true;
                     if self.is_at_end() && !records.is_empty() {
                         break;
@@ -153,13 +213,14 @@ impl LogReader for KafkaReader {
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
+        let answer_within = Duration::from_millis(self.connection.connect_timeout_ms);
         let count = self.next.keys().last().map_or(0, |last| last + 1);
         if !self.next.contains_key(&partition) {
             return Err(LogError::NoPartition { topic: self.topic, partition, count });
         }
         let mut attempt = 1;
         loop {
-            match self.consumer.fetch_watermarks(&self.name, number(partition), self.answer_within) {
+            match self.consumer.fetch_watermarks(&self.name, number(partition), answer_within) {
                 Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or(0)),
                 // A partition's leader changes, or is not known yet: asked again, the library looks for the new one. What has waited in vain has waited enough.
                 Err(error)
