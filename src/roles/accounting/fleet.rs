@@ -54,6 +54,8 @@ pub(super) struct Heard {
     pub(super) ends: bool,
     /// The run is to be asked to say all.
     pub(super) asks: bool,
+    /// A later one has come before it.
+    pub(super) is_late: bool,
 }
 
 /// A run of a server that leases may be given to.
@@ -124,12 +126,13 @@ impl Fleet {
         if seen.boot_id != boot_id {
             *seen = fresh;
         }
-        // One that was overtaken on its way says nothing of the present.
-        if its >= seen.its {
-            (seen.its, seen.ours) = (its, ours);
-        }
         let begins = seen.telling != Telling::All;
-        seen.telling = seen.telling.after(report.extent);
+        // One that was overtaken on its way says nothing of the present.
+        let is_late = its < seen.its;
+        if !is_late {
+            (seen.its, seen.ours) = (its, ours);
+            seen.telling = seen.telling.after(report.extent);
+        }
         let pause_ms = self.report_ms.saturating_mul(ASK_REPORTS);
         let is_due = seen.asked.is_none_or(|asked| ours.since(asked) >= pause_ms);
         let is_telling = matches!(report.extent, Extent::Whole(_));
@@ -139,7 +142,7 @@ impl Fleet {
             seen.asked = Some(ours);
         }
         let ends = begins && seen.telling == Telling::All;
-        Ok(Heard { begins, ends, asks })
+        Ok(Heard { begins, ends, asks, is_late })
     }
 
     /// Whether leases may be given to that run, when it is another word than it was told last.

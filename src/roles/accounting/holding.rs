@@ -11,8 +11,11 @@ use crate::pacing::DecayingSum;
 const LEASE_IMPRESSIONS_MIN: u32 = 20;
 /// Memory of the rate of draws, in milliseconds.
 const DRAW_TAU_MS: f64 = 60_000.0;
-/// A lease that waits at accounting is handed over when the one before it lasts for less than this, in milliseconds: two reports.
+/// A lease that waits at accounting is handed over when the time to draw of the one before it lasts for less than this, in milliseconds: two reports.
 const HAND_OVER_MS: u64 = 2_000;
+/// A lease that waits and holds twice what the one before it has left is handed over when that would last for less than this, in milliseconds: until
+/// another process owns a partition whose owner was killed, and knows what servers hold. What is left of the one before goes back.
+const TAKE_OVER_MS: u64 = 20_000;
 /// A lease is renewed when less than this part of its time to draw is left, as a divisor.
 const RENEW_TIME_DIVISOR: u64 = 3;
 
@@ -165,11 +168,11 @@ impl Holding {
         }
         let ends = self.current.is_none_or(|current| {
             let terms = current.lease.terms;
-            let soon = self.rate() * as_f64(HAND_OVER_MS) + 1.0;
-            let impressions = if price.0 > 0 { current.left.left.0 / price.0 } else { i64::MAX };
-            terms.draw_until.since(at) <= HAND_OVER_MS
-                || as_f64(impressions.unsigned_abs()) <= soon
-                || f64::from(current.left.ordinals_left) <= soon
+            let covers = if price.0 > 0 { (current.left.left.0 / price.0).unsigned_abs() } else { u64::MAX };
+            let left = covers.min(u64::from(current.left.ordinals_left));
+            let lasts = |ms| as_f64(left) > self.rate() * as_f64(ms) + 1.0;
+            let is_more = u64::from(next.left.ordinals_left) >= left.saturating_mul(2);
+            terms.draw_until.since(at) <= HAND_OVER_MS || !lasts(HAND_OVER_MS) || (is_more && !lasts(TAKE_OVER_MS))
         });
         if !ends {
             return HandOver::Nothing;
@@ -193,4 +196,60 @@ pub(super) enum HandOver {
 #[expect(clippy::cast_precision_loss, reason = "rates of a forecast; the books never see this float")]
 const fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{LeaseOwner, LeaseTerms};
+    use crate::model::{AdvertiserId, CampaignId, LineItemId, NetworkId, WallMs};
+
+    const PRICE: Micros = Micros(10);
+
+    fn lease(id: u128, ordinals: u32) -> OfferedLease {
+        OfferedLease {
+            owner: LeaseOwner {
+                network_id: NetworkId::from_u128(1),
+                advertiser_id: AdvertiserId::from_u128(2),
+                campaign_id: CampaignId::from_u128(3),
+                line_item_id: LineItemId::from_u128(4),
+            },
+            terms: LeaseTerms {
+                lease_id: LeaseId::from_u128(id),
+                amount: PRICE.times(ordinals).expect("small"),
+                max_ordinals: ordinals,
+                draw_until: MonotonicMs(900_000),
+                last_billable_until: WallMs(9),
+            },
+        }
+    }
+
+    /// A holding whose server has drawn so many in ten seconds from a lease that has `left`, while another of `next` impressions waits.
+    fn holding(drawn: u64, left: u32, next: u32) -> (Holding, MonotonicMs) {
+        let mut holding = Holding::new(MonotonicMs(0));
+        let now = MonotonicMs(10_000);
+        let Held { lease: current, left: mut rest } = Held::new(lease(1, 1_000));
+        rest.ordinals_left = left;
+        rest.left = PRICE.times(left).expect("small");
+        holding.adopt(current, rest);
+        let line_item_id = LineItemId::from_u128(4);
+        let report =
+            LineReport { line_item_id, drawn: Micros(0), drawn_count: drawn, eligible: drawn, lease: Some(rest) };
+        holding.report(&report, now);
+        holding.hold(lease(2, next));
+        (holding, now)
+    }
+
+    #[test]
+    fn a_lease_that_bridges_no_take_over_gives_way_to_one_of_more() {
+        // Ten a second: 100 last for ten seconds, 400 for forty.
+        let handed = |left, next| {
+            let (mut holding, now) = holding(100, left, next);
+            matches!(holding.hand_over(PRICE, now), HandOver::Now(_))
+        };
+        assert!(handed(100, 1_000));
+        assert!(!handed(400, 1_000), "what it has lasts until another owner is there");
+        assert!(!handed(100, 150), "at a budget's end leases are not exchanged for their like");
+        assert!(handed(15, 1), "what it has ends within two reports");
+    }
 }

@@ -141,6 +141,10 @@ impl AccountingMachine {
             // What it lacks is seen at once.
             self.swept_at = None;
         }
+        // Before a run has said all, what was overtaken may be older than what it says first, and comes with all once more.
+        if heard.begins && heard.is_late {
+            return;
+        }
         let served = self.fleet.served_one(server_id, now);
         for line in &report.lines {
             self.line_reported(line, report, (heard, served), effects);
