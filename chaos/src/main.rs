@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "it plays on the machine's clock; nothing here is replayed")]
 
 mod cluster;
+mod distribution;
 mod engines;
 mod faults;
 mod history;

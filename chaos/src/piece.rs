@@ -128,6 +128,9 @@ pub(crate) fn checks(piece: &Piece, course: &Course, row: &Row) -> Vec<Check> {
             };
             let before = course.before_share.unwrap_or(1.0);
             checks.push(Check::at_least(name("paid against before"), course.paid_share / before, bound, "share"));
+            if let Some(ratio) = course.decide_cpu_ratio {
+                checks.push(Check::at_most(name("decide CPU p99 against before"), ratio, 1.2, "times"));
+            }
             if let Some(ratio) = course.drain_ratio {
                 checks.push(Check::at_least(name("drain against what comes"), ratio, 3.0, "times"));
             }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 
 use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, SELLERS};
+use crate::distribution::Distribution;
 use crate::engines::Engines;
 use crate::faults::{Ground, Kind};
 use crate::history::Counts;
@@ -19,6 +20,8 @@ use crate::world::Operator;
 const BETWEEN: Duration = Duration::from_secs(3);
 /// Longest that is waited for recovery: what takes longer has failed.
 const RECOVERY_MAX: Duration = Duration::from_mins(3);
+/// How long it is watched before an engine stops.
+const BEFORE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How a piece went while something was broken.
@@ -36,6 +39,8 @@ pub(crate) struct Course {
     pub(crate) recovery_s: f64,
     /// Impressions a second that reached the books while they caught up, as a multiple of those that came.
     pub(crate) drain_ratio: Option<f64>,
+    /// The processor's time within which 99 of 100 decisions were made, as a multiple of what it was before.
+    pub(crate) decide_cpu_ratio: Option<f64>,
 }
 
 /// A piece while it is played.
@@ -127,7 +132,9 @@ impl Show<'_> {
     async fn outage(&mut self, of: Outage, seconds: u64) -> anyhow::Result<Course> {
         tokio::time::sleep(WARM_UP).await;
         let before = self.players.history.counts();
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        let at_first = self.decisions().await?;
+        tokio::time::sleep(BEFORE).await;
+        let at_outage = self.decisions().await?;
         let before_share = self.paid_since(before);
         let (before, all): (Counts, Vec<usize>) =
             (self.players.history.counts(), (0..self.engines.brokers()).collect());
@@ -154,6 +161,13 @@ impl Show<'_> {
             }
         }
         let paid_share = self.paid_since(before);
+        // Accounting rolls, and what its servers take is its own.
+        let decide_cpu_ratio = if of == Outage::Accounting {
+            None
+        } else {
+            let (usual, broken) = (at_outage.since(&at_first), self.decisions().await?.since(&at_outage));
+            usual.p99().zip(broken.p99()).map(|(usual, broken)| broken / usual)
+        };
         match of {
             Outage::Kafka => self.engines.restart_brokers(&all).await?,
             Outage::Cassandra => self.engines.freeze_cassandra(false)?,
@@ -165,7 +179,24 @@ impl Show<'_> {
         let (took, drained) = (healed.elapsed().as_secs_f64(), self.impressions().await.saturating_sub(backlog_from));
         let came = self.players.history.counts().heard.saturating_sub(heard_from);
         let drain_ratio = (of == Outage::Kafka && took > 0.0).then(|| share(drained, came.max(1)));
-        Ok(Course { paid_share, before_share: Some(before_share), recovery_s, drain_ratio, ..Course::default() })
+        Ok(Course {
+            paid_share,
+            before_share: Some(before_share),
+            recovery_s,
+            drain_ratio,
+            decide_cpu_ratio,
+            ..Course::default()
+        })
+    }
+
+    /// What the decision servers' decisions took of the processor, until now.
+    async fn decisions(&self) -> anyhow::Result<Distribution> {
+        let mut all = Distribution::default();
+        for server in DECIDERS {
+            let url = format!("{}/metrics", self.cluster.base(server)?);
+            all.add(&self.client.get(url).send().await?.text().await?, "segue_decision_cpu_seconds");
+        }
+        Ok(all)
     }
 
     /// Waits, and says each ten seconds how it goes.

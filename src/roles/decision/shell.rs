@@ -274,9 +274,10 @@ impl DecisionShell {
         if asked.limited.is_none() && asked.asking.invalid.is_none() {
             self.at.sampler.offer(asked.request, state, asked.now);
         }
-        let watch = self.at.clock.stopwatch();
+        let (watch, cpu) = (self.at.clock.stopwatch(), self.at.clock.cpu_stopwatch());
         let effects =
             SCRATCH.with_borrow_mut(|scratch| self.role.step(asked.request, state, moment, scratch, asked.render));
+        self.at.metrics.observe_seconds(Metric::DecisionCpu, cpu.elapsed_seconds());
         self.at.metrics.observe_seconds(Metric::DecisionSeconds, watch.elapsed_seconds());
         effects
     }
