@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench fuzz lint check-tools
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench cost fuzz lint check-tools
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -37,6 +37,10 @@ test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table o
 
 bench: check-tools ## A short run of the benches: index, decide, pod, token, journal, accounting
 	cargo bench --benches -- --warm-up-time 0.5 --measurement-time 2 --noplot
+
+cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
+	cargo build --release --example cost
+	ENGINES="kafka cassandra" scripts/engines/with.sh target/release/examples/cost --json $(if $(EVENTS),--events $(EVENTS))
 
 fuzz: check-tools ## Fuzz the parsers of outside input [SECONDS=60 each]
 	@scripts/fuzz.sh $(if $(SECONDS),$(SECONDS),60)

@@ -33,6 +33,14 @@ fn lease_number(impression: u64) -> u128 {
     u128::from(impression / u64::from(IMPRESSIONS_PER_LEASE))
 }
 
+/// As accounting names them: by the time of the grant, which the books look at.
+fn lease_id(lease: u128) -> LeaseId {
+    let first = u64::try_from(lease).expect("a count") * u64::from(IMPRESSIONS_PER_LEASE);
+    let mut number = [0; 10];
+    number.copy_from_slice(&lease.to_be_bytes()[6..]);
+    LeaseId::at(decided_at(first), number)
+}
+
 fn ids(lease: u128) -> (AdvertiserId, CampaignId, LineItemId) {
     let line_item = lease % LINE_ITEMS;
     let advertiser = line_item / 10;
@@ -66,7 +74,7 @@ pub(crate) fn grant(impression: u64) -> Envelope {
     let (advertiser_id, campaign_id, line_item_id) = ids(lease);
     let at = decided_at(impression);
     let granted = LeaseGranted {
-        lease_id: LeaseId::from_u128(0x1_0000 + lease),
+        lease_id: lease_id(lease),
         server_id: ServerId::from_u128(7),
         boot_id: BootId::from_u128(8),
         network_id: NetworkId::from_u128(1),
@@ -107,7 +115,7 @@ fn beacon(impression: u64, event: BeaconEvent, after_ms: i64) -> Envelope {
     let ordinal = u32::try_from(impression % u64::from(IMPRESSIONS_PER_LEASE)).expect("below a thousand");
     let record = BeaconRecord {
         event,
-        impression_id: ImpressionId::Leased { lease_id: LeaseId::from_u128(0x1_0000 + lease), ordinal },
+        impression_id: ImpressionId::Leased { lease_id: lease_id(lease), ordinal },
         network_id: NetworkId::from_u128(1),
         advertiser_id,
         campaign_id,
