@@ -1,5 +1,7 @@
 //! How long to wait before something that failed is tried again, and how often a trouble that lasts is told. Pure: the caller reads the clock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::model::MonotonicMs;
 
 /// A pause that doubles with each failure, up to a longest one. In milliseconds.
@@ -67,9 +69,42 @@ impl Reminder {
     }
 }
 
+/// Time between two tellings of what many requests meet, in milliseconds.
+const SELDOM_MS: u64 = 10_000;
+
+/// Tells of what each of many requests meets: the first, then one in ten seconds with the number of those in between. For several threads.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    due: AtomicU64,
+    hushed: AtomicU64,
+}
+
+impl Seldom {
+    /// It happened: whether that is to be told, and how often it happened untold since the last time.
+    pub fn happens(&self, now: MonotonicMs) -> Option<u64> {
+        // Relaxed: who wins tells, and counts publish nothing.
+        let next = now.0.saturating_add(SELDOM_MS);
+        let won = self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| (now.0 >= due).then_some(next));
+        if won.is_err() {
+            self.hushed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.hushed.swap(0, Ordering::Relaxed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_many_meet_is_told_once_in_ten_seconds_with_their_number() {
+        let seldom = Seldom::default();
+        let told: Vec<_> = (0..25).map(|second| seldom.happens(MonotonicMs(second * 1_000))).collect();
+        let of = |second: usize| told[second];
+        assert_eq!((of(0), of(10), of(20)), (Some(0), Some(9), Some(9)));
+        assert_eq!(told.iter().flatten().count(), 3);
+    }
 
     #[test]
     fn a_pause_doubles_and_begins_anew() {

@@ -191,6 +191,7 @@ fn open_cql(runtime: &tokio::runtime::Runtime, host: &str) -> CqlSession {
         datacenter: "datacenter1".to_owned(),
         replication: 1,
         login: None,
+        tls: None,
         connect_timeout_ms: 30_000,
         read_timeout_ms: 30_000,
         speculative_after_ms: 1_000,

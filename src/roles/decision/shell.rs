@@ -18,6 +18,7 @@ use crate::events::TraceId;
 use crate::impressions::{DrawTimes, RarelyHeard, TruncatedIp};
 use crate::journal::QuotaLevel;
 use crate::model::{AdBreakRequest, DecisionId, InvalidTraffic, ListenerKey, ListenerState, Now, Pseudonym, Tier};
+use crate::patience::Seldom;
 use crate::profile::personal;
 use crate::roles::heard::{Asker, HeardWatch};
 use crate::roles::listeners::ListenerAccess;
@@ -44,6 +45,8 @@ thread_local! {
 pub struct DecisionShell {
     role: DecisionRole,
     at: Surroundings,
+    unread: Seldom,
+    late: Seldom,
 }
 
 /// What the decision role is surrounded by.
@@ -168,8 +171,8 @@ impl Sampler {
 impl DecisionShell {
     /// A shell around the role.
     #[must_use]
-    pub const fn new(role: DecisionRole, surroundings: Surroundings) -> Self {
-        Self { role, at: surroundings }
+    pub fn new(role: DecisionRole, surroundings: Surroundings) -> Self {
+        Self { role, at: surroundings, unread: Seldom::default(), late: Seldom::default() }
     }
 
     /// Answers one break. `render` makes the answer's bytes. A sender that is no listener is given no paid ads, and is no supply. Never fails:
@@ -259,11 +262,15 @@ impl DecisionShell {
         match tokio::time::timeout(LISTENER_DEADLINE, self.at.listeners.get(key, now.wall)).await {
             Ok(Ok(listener)) => Some(listener),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a listener's state could not be read");
+                if let Some(others) = self.unread.happens(now.monotonic) {
+                    tracing::warn!(%error, others, "a listener's state could not be read");
+                }
                 None
             }
             Err(_) => {
-                tracing::warn!("a listener's state was not read within {LISTENER_DEADLINE:?}");
+                if let Some(others) = self.late.happens(now.monotonic) {
+                    tracing::warn!(others, "a listener's state was not read within {LISTENER_DEADLINE:?}");
+                }
                 None
             }
         }

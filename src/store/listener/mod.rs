@@ -41,8 +41,10 @@ pub use self::profile::TasteRow;
 use super::StoreError;
 use super::cql::CqlTrouble;
 use crate::caps::strict::{Outcome, Reservation};
+use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{ListenerKey, ListenerState, Pseudonym, WallMs};
+use crate::patience::Seldom;
 
 /// How often a listener is read who is forgotten meanwhile.
 const READS_MAX: u32 = 4;
@@ -83,6 +85,9 @@ pub struct Listeners {
     misses: AtomicU64,
     renewals: AtomicU64,
     renewals_failed: AtomicU64,
+    /// Of this machine, for the log.
+    clock: Clock,
+    not_renewed: Seldom,
 }
 
 impl Listeners {
@@ -97,6 +102,8 @@ impl Listeners {
             misses: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             renewals_failed: AtomicU64::new(0),
+            clock: Clock::real(),
+            not_renewed: Seldom::default(),
         }
     }
 
@@ -154,7 +161,9 @@ impl Listeners {
             return Err(error);
         }
         self.renewals_failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(%error, "a listener could not be read again; what is known of them is used");
+        if let Some(others) = self.not_renewed.happens(self.clock.now().monotonic) {
+            tracing::warn!(%error, others, "a listener could not be read again; what is known of them is used");
+        }
         Ok(())
     }
 

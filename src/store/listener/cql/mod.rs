@@ -34,8 +34,10 @@ use super::backend::{ListenerChange, ListenerStore, RESERVATIONS, ReserveError, 
 use super::format::{self, decode_head, decode_strict, week_of, weeks_seen};
 use super::profile::TasteRow;
 use crate::caps::strict::{self, Outcome, Reservation, Verdict};
+use crate::clock::Clock;
 use crate::impressions::CLOCK_TOLERANCE_MS;
 use crate::model::{Exposure, ListenerKey, ListenerState, Pseudonym, StrictRow, TimedSegment, WallMs};
+use crate::patience::Seldom;
 use crate::profile::Taste;
 
 /// Rows of a page of exposures.
@@ -52,6 +54,9 @@ pub struct CqlListeners {
     at: Arc<Statements>,
     writer: Arc<Writer>,
     reserving: Arc<Semaphore>,
+    /// Of this machine, for the log.
+    clock: Clock,
+    unsure: Arc<Seldom>,
 }
 
 impl std::fmt::Debug for CqlListeners {
@@ -65,7 +70,13 @@ impl CqlListeners {
     pub(super) async fn open(session: &CqlSession) -> Result<Self, StoreError> {
         let at = Arc::new(Statements::prepare(session, PAGE_ROWS).await?);
         let writer = Arc::new(Writer::start(&at));
-        Ok(Self { at, writer, reserving: Arc::new(Semaphore::new(RESERVATIONS)) })
+        Ok(Self {
+            at,
+            writer,
+            reserving: Arc::new(Semaphore::new(RESERVATIONS)),
+            clock: Clock::real(),
+            unsure: Arc::default(),
+        })
     }
 
     /// The rows of exposures of all weeks that windows see, each as impression and value. A server ahead of this one may have begun the next week.
@@ -189,7 +200,9 @@ impl ListenerStore for CqlListeners {
     async fn reserve(&self, key: ListenerKey, reservation: Reservation) -> Result<Outcome, ReserveError> {
         let Ok(_permit) = self.reserving.try_acquire() else { return Err(ReserveError::Busy) };
         self.reserve_or_tell(key, &reservation).await.map_err(|error| {
-            tracing::warn!(%error, "a strict row's reservation has no verdict");
+            if let Some(others) = self.unsure.happens(self.clock.now().monotonic) {
+                tracing::warn!(%error, others, "a strict row's reservation has no verdict");
+            }
             ReserveError::Failed
         })
     }
