@@ -154,7 +154,8 @@ pub trait LogMembership: Send {
     /// isn't heard of loses its partitions.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// [`LogError`]: what was said last stands. So too where the share was lost because nobody was heard of for too long: then it is nobody's until it is
+    /// shared out anew, and who owns partitions may go on as long as nobody claims them.
     fn partitions(&mut self, wait: std::time::Duration) -> Result<BTreeSet<u32>, LogError>;
 }
 

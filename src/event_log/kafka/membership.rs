@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::connection::{Connection, Context, Watch};
 use super::reader::{is_passing, number};
@@ -23,8 +26,9 @@ const POLL_INTERVAL_MS: u32 = 60_000;
 /// Takes part in sharing out partitions; see [`super::SharedLog::join`].
 pub struct KafkaMembership {
     name: String,
-    consumer: BaseConsumer<Context>,
+    consumer: BaseConsumer<Member>,
     watch: Arc<Watch>,
+    is_lost: Arc<AtomicBool>,
     /// Partitions that are this member's, of which nothing is fetched.
     paused: BTreeSet<u32>,
 }
@@ -42,12 +46,13 @@ impl KafkaMembership {
             .set("max.poll.interval.ms", POLL_INTERVAL_MS.to_string())
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest");
-        let context = Context::new(connection, &watch);
-        let consumer: BaseConsumer<Context> =
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let context = Member { context: Context::new(connection, &watch), is_lost: Arc::clone(&is_lost) };
+        let consumer: BaseConsumer<Member> =
             client.create_with_context(context).map_err(|error| watch.trouble("join a group", &error))?;
         let name = connection.topic_name(topic);
         consumer.subscribe(&[&name]).map_err(|error| watch.trouble("join a group", &error))?;
-        Ok(Self { name, consumer, watch, paused: BTreeSet::new() })
+        Ok(Self { name, consumer, watch, is_lost, paused: BTreeSet::new() })
     }
 }
 
@@ -73,6 +78,38 @@ impl LogMembership for KafkaMembership {
             self.consumer.pause(&fresh).map_err(|error| self.watch.trouble("share out partitions", &error))?;
         }
         self.paused.clone_from(&now);
+        // Taken by nobody: what was shared out last stands until a new share is known.
+        if self.is_lost.load(Ordering::Acquire) {
+            let reason = "the group was not heard of for too long, and this member joins it again".to_owned();
+            return Err(Trouble::Other { doing: "share out partitions", reason }.into());
+        }
         Ok(now)
+    }
+}
+
+/// What a member reports to, and whether its share was lost rather than taken: its coordinator went away, or it was not heard of itself.
+struct Member {
+    context: Context,
+    is_lost: Arc<AtomicBool>,
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Member {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(_) if consumer.assignment_lost() => self.is_lost.store(true, Ordering::Release),
+            // Told after every sharing out, also of nothing.
+            Rebalance::Assign(_) => self.is_lost.store(false, Ordering::Release),
+            Rebalance::Revoke(_) | Rebalance::Error(_) => {}
+        }
     }
 }

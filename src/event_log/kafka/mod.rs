@@ -18,6 +18,7 @@ mod owner;
 mod reader;
 mod silence;
 pub mod topics;
+mod transactions;
 mod trouble;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -48,6 +48,8 @@ const CATCH_UP_RETRY: Duration = Duration::from_millis(500);
 const SIGN_EVERY_MS: u64 = 500;
 /// A server that said nothing for so long is not spoken to, in milliseconds.
 const SILENT_MS: u64 = 60_000;
+/// An owner that was told to end and has not after so long, in milliseconds, is not waited for: the next claim of its partition shuts it out.
+const ENDING_MS: u64 = 15_000;
 /// Catalogue changes that may wait: an import in chunks. When full, a sender waits.
 const CHANGES_MAX: usize = 64;
 
@@ -161,6 +163,7 @@ pub fn spawn_partitions<L: SharedLog>(
         catalogue,
         board: FleetBoard::default(),
         owners: BTreeMap::new(),
+        ending: Vec::new(),
         retries: BTreeMap::new(),
         reminders: Reminders::default(),
         signed_at: None,
@@ -188,6 +191,9 @@ struct Keeper<L: SharedLog> {
     catalogue: Catalogue,
     board: FleetBoard,
     owners: BTreeMap<u32, Owner>,
+    /// Owners that were told to end, each with its partition and when. They may be in the middle of a commit, and are not waited for: signs, words and the
+    /// membership go on.
+    ending: Vec<(u32, Owner, MonotonicMs)>,
     /// Partitions whose owners have ended by themselves.
     retries: BTreeMap<u32, Retry>,
     reminders: Reminders,
@@ -195,6 +201,14 @@ struct Keeper<L: SharedLog> {
     /// Owners begun so far.
     lives: u64,
     overview: Arc<Overview>,
+}
+
+/// Waits for the end of an owner that was told to end, and says what was wrong with it.
+fn tell_end(partition: u32, owner: Owner) {
+    if let Some(error) = owner.join(partition) {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(partition, error, "the owner of a partition had stopped");
+    }
 }
 
 /// When is told what can't be done for now.
@@ -230,14 +244,9 @@ impl<L: SharedLog> Keeper<L> {
         for owner in owners.values() {
             owner.stop();
         }
-        for (partition, owner) in owners {
-            if let Some(error) = owner.join(partition) {
-                tracing::error!(
-                    partition,
-                    error = &error as &dyn std::error::Error,
-                    "the owner of a partition had stopped"
-                );
-            }
+        let ending = std::mem::take(&mut self.ending).into_iter().map(|(partition, owner, _)| (partition, owner));
+        for (partition, owner) in owners.into_iter().chain(ending) {
+            tell_end(partition, owner);
         }
         Ok(())
     }
@@ -280,15 +289,12 @@ impl<L: SharedLog> Keeper<L> {
         for partition in others {
             if let Some(owner) = self.owners.remove(&partition) {
                 owner.stop();
-                // What it could not commit the next owner does again.
-                if let Some(error) = owner.join(partition) {
-                    tracing::warn!(
-                        partition,
-                        error = &error as &dyn std::error::Error,
-                        "the owner of a partition had stopped"
-                    );
-                }
+                self.ending.push((partition, owner, now));
             }
+        }
+        for (partition, owner, _) in self.ending.extract_if(.., |(_, owner, _)| owner.has_ended()) {
+            // What it could not commit the next owner does again.
+            tell_end(partition, owner);
         }
         self.retries.retain(|partition, _| mine.contains(partition));
         let ended: Vec<u32> =
@@ -303,7 +309,9 @@ impl<L: SharedLog> Keeper<L> {
         }
         for &partition in mine {
             let is_due = self.retries.get(&partition).is_none_or(|retry| retry.is_due(now));
-            if is_due && !self.owners.contains_key(&partition) {
+            let is_ending =
+                |(of, _, since): &(u32, Owner, MonotonicMs)| *of == partition && now.since(*since) < ENDING_MS;
+            if is_due && !self.ending.iter().any(is_ending) && !self.owners.contains_key(&partition) {
                 let owner = self.begin(partition)?;
                 self.owners.insert(partition, owner);
             }

@@ -17,6 +17,7 @@ use crate::event_log::{
 };
 use crate::events::Play;
 use crate::model::{ListenerKey, MonotonicMs};
+use crate::patience::Reminder;
 use crate::profile::Added;
 use crate::store::{ListenerBackend, ListenerStore as _, StoreError};
 
@@ -160,7 +161,8 @@ pub fn spawn_profile<L: SharedLog>(
     let membership = log.join(GROUP, Topic::Listening)?;
     let watch = ProfileWatch(Arc::default());
     let status = Arc::clone(&watch.0);
-    let mut shell = Shell { log, store, role, runtime, clock, status, owned: BTreeMap::new(), was_idle: false };
+    let (owned, reminders) = (BTreeMap::new(), <_>::default());
+    let mut shell = Shell { log, store, role, runtime, clock, status, owned, was_idle: false, reminders };
     let thread = std::thread::Builder::new()
         .name("profile".to_owned())
         .spawn(move || {
@@ -182,6 +184,8 @@ struct Shell<L: SharedLog> {
     owned: BTreeMap<u32, Owned<L>>,
     /// The turn before found nothing.
     was_idle: bool,
+    /// When is told what can't be done for now: sharing out, and the rest.
+    reminders: (Reminder, Reminder),
 }
 
 /// A partition that this process owns, until somebody else claims it.
@@ -219,16 +223,33 @@ impl<L: SharedLog> Owned<L> {
 impl<L: SharedLog> Shell<L> {
     fn run(&mut self, mut membership: L::Membership) {
         while !self.status.stop.load(Ordering::Acquire) {
-            let done = match membership.partitions(Duration::ZERO) {
-                Ok(mine) => self.reconcile(&mine).and_then(|()| self.turn()),
-                Err(error) => Err(error.into()),
+            let now = self.clock.now().monotonic;
+            let shared_out = match membership.partitions(Duration::ZERO) {
+                Ok(mine) => self.reconcile(&mine),
+                // What was shared out last stands: a claim, not the group, says whose a partition is.
+                Err(error) => {
+                    if self.reminders.0.fails(&error.to_string(), now) {
+                        tracing::warn!(%error, "the profile role can't share out partitions for now");
+                    }
+                    Ok(())
+                }
             };
-            if let Err(error) = done {
+            match shared_out.and_then(|()| self.turn()) {
+                Ok(()) => {
+                    self.reminders.1.works();
+                }
                 // Nothing is lost by it: what is not noted as consumed comes again, and is known by its name.
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "profiles can't be made for now; it is tried again from where was last noted");
-                self.owned.clear();
-                std::thread::sleep(RETRY);
+                Err(error) => {
+                    if self.reminders.1.fails(&error.to_string(), now) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(
+                            error,
+                            "profiles can't be made for now; it is tried again from where was last noted"
+                        );
+                    }
+                    self.owned.clear();
+                    std::thread::sleep(RETRY);
+                }
             }
         }
         let now = self.clock.now().monotonic;
