@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// The files of the packages `segue.v1` and `segue.fleet.v1`.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "segue/v1/common.proto",
     "segue/v1/catalog.proto",
     "segue/v1/decision.proto",
+    "segue/v1/delivery.proto",
     "segue/v1/events.proto",
     "segue/v1/dead_letter.proto",
     "segue/v1/listening.proto",

@@ -339,6 +339,7 @@ impl Owner {
             commit_interval_ms: 10_000_000,
             report_ms: 1_000,
             clock_tolerance_ms: 1_000,
+            states_delivery: false,
         };
         let mut machine = AccountingMachine::new(settings, LedgerState::default(), at(0));
         let its =

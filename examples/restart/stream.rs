@@ -26,6 +26,7 @@ pub(crate) fn settings() -> MachineSettings {
         commit_interval_ms: 200,
         report_ms: 1_000,
         clock_tolerance_ms: 1_000,
+        states_delivery: false,
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn machine_settings(config: &Config, (server_id, boot_id): (ServerId,
         report_ms: report_ms(config.clock_acceleration),
         // Tolerance is for the machines' clocks, whose time is real too.
         clock_tolerance_ms: CLOCK_TOLERANCE_MS.saturating_mul(i64::from(config.clock_acceleration)),
+        states_delivery: false,
     }
 }
 

@@ -12,6 +12,7 @@ mod comments;
 mod compatibility;
 pub mod dead_letter;
 mod decision;
+mod delivery;
 mod envelope;
 mod error;
 mod lease;
@@ -30,6 +31,7 @@ pub use beacon::BeaconRecord;
 pub use catalog::CatalogRecord;
 pub use dead_letter::{DeadLetter, DeadLetterReason};
 pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
+pub use delivery::{LineItemDelivery, Spend, WHOLE_PPM};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;
 pub use lease::{BudgetLevel, LeaseClosed, LeaseGranted, LeaseReturned, LevelLimit, LimitWindow};
@@ -103,6 +105,20 @@ pub fn encode_dead_letter(letter: &DeadLetter) -> Vec<u8> {
 /// [`EventError`], naming the field.
 pub fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, EventError> {
     wire::dead_letter_from_wire(wire::proto::DeadLetter::decode(bytes).map_err(EventError::Protobuf)?)
+}
+
+/// How a line item stands.
+#[must_use]
+pub fn encode_delivery(delivery: &LineItemDelivery) -> Vec<u8> {
+    wire::delivery_to_wire(delivery).encode_to_vec()
+}
+
+/// How a line item stood when this was written.
+///
+/// # Errors
+/// [`EventError`], naming the field.
+pub fn decode_delivery(bytes: &[u8]) -> Result<LineItemDelivery, EventError> {
+    wire::delivery_from_wire(&wire::proto::LineItemDelivery::decode(bytes).map_err(EventError::Protobuf)?)
 }
 
 /// A play as the streaming company's producers write it.

@@ -8,7 +8,10 @@ use super::catalog::{MAX_EXPRESSION_DEPTH, decode_entity, decode_record, encode_
 use super::wire::proto;
 use super::*;
 use crate::catalog::Entity;
-use crate::model::{BeaconEvent, Day, ImpressionId, LeaseId, NetworkId, PriceModel, ServerId, WallMs};
+use crate::model::{
+    AdvertiserId, BeaconEvent, CampaignId, Day, ImpressionId, LeaseId, LineItemId, Micros, NetworkId, PriceModel,
+    ServerId, WallMs,
+};
 use crate::targeting::{Attribute, Expression, Predicate};
 
 fn golden(name: &str) -> PathBuf {
@@ -67,6 +70,49 @@ fn dead_letters_of_version_1_are_read_and_written_alike() {
         let kept = std::fs::read(golden(&file)).expect("just compared");
         assert_eq!(decode_dead_letter(&kept), Ok(letter), "{name}");
     }
+}
+
+fn delivery() -> LineItemDelivery {
+    LineItemDelivery {
+        line_item_id: LineItemId::from_u128(0x0190_a2b4_7c1e_7000_8000_0000_0000_0004),
+        network_id: NetworkId::from_u128(0x0190_a2b4_7c1e_7000_8000_0000_0000_0001),
+        advertiser_id: AdvertiserId::from_u128(0x0190_a2b4_7c1e_7000_8000_0000_0000_0002),
+        campaign_id: CampaignId::from_u128(0x0190_a2b4_7c1e_7000_8000_0000_0000_0003),
+        at: WallMs(1_790_000_000_123),
+        partition: 5,
+        events_until: 123_456,
+        may_spend: true,
+        throttle_ppm: 250_000,
+        life: Spend { settled: Micros(9_000_000), impressions: 2_000, open: Micros(450_000), open_impressions: 100 },
+        today: Spend { settled: Micros(900_000), impressions: 200, ..Spend::default() },
+        day: Day(20_717),
+    }
+}
+
+// INV-21.
+#[test]
+fn deliveries_of_version_1_are_read_and_written_alike() {
+    let ended = LineItemDelivery { may_spend: false, throttle_ppm: 0, ..delivery() };
+    for (name, delivery) in [("line_item", delivery()), ("line_item_ended", ended)] {
+        let file = format!("delivery/{name}.bin");
+        check_golden(&file, &encode_delivery(&delivery));
+        let kept = std::fs::read(golden(&file)).expect("just compared");
+        assert_eq!(decode_delivery(&kept), Ok(delivery), "{name}");
+    }
+}
+
+#[test]
+fn a_delivery_that_does_not_say_what_is_needed_is_refused_by_the_fields_name() {
+    let changed = |change: fn(&mut proto::LineItemDelivery)| {
+        let mut wire = proto::LineItemDelivery::decode(encode_delivery(&delivery()).as_slice()).expect("just encoded");
+        change(&mut wire);
+        decode_delivery(&wire.encode_to_vec())
+    };
+    let missing = |field| Err(EventError::Missing { field });
+    assert_eq!(changed(|wire| wire.line_item_id.clear()), missing("delivery.line_item_id"));
+    assert_eq!(changed(|wire| wire.at_ms = None), missing("delivery.at_ms"));
+    assert_eq!(changed(|wire| wire.life = None), missing("delivery.life"));
+    assert!(matches!(changed(|wire| wire.throttle_ppm = WHOLE_PPM + 1), Err(EventError::Invalid { .. })));
 }
 
 fn play() -> Play {

@@ -1,7 +1,7 @@
 //! Events as records of the event log.
 
 use crate::event_log::{NewRecord, Topic};
-use crate::events::{self, Envelope, Stream};
+use crate::events::{self, Envelope, LineItemDelivery, Stream};
 
 /// The record of an event: its topic, its key and its bytes.
 #[must_use]
@@ -11,6 +11,13 @@ pub fn encode(envelope: &Envelope) -> NewRecord {
         key: envelope.body.key().to_vec(),
         payload: events::encode(envelope),
     }
+}
+
+/// The record that says how a line item stands.
+#[must_use]
+pub fn of_delivery(delivery: &LineItemDelivery) -> NewRecord {
+    let (key, payload) = (delivery.line_item_id.to_bytes().to_vec(), events::encode_delivery(delivery));
+    NewRecord { topic: Topic::Delivery, key, payload }
 }
 
 /// The topic of a stream.

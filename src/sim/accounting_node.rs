@@ -60,6 +60,7 @@ impl World {
             commit_interval_ms: COMMIT_MS,
             report_ms: REPORT_MS,
             clock_tolerance_ms: CLOCK_TOLERANCE_MS,
+            states_delivery: false,
         };
         let machine = AccountingMachine::new(settings, self.ledger.load(self.sabotage), clock.now(self.at));
         let mut inbox = VecDeque::new();

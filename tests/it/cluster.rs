@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use segue::clock::Clock;
 use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
-use segue::event_log::{NewRecord, PartitionCounts, SharedLog as _, Topic};
-use segue::events::{Play, encode_play};
+use segue::event_log::{LogReader as _, NewRecord, PartitionCounts, Position, SharedLog as _, Topic};
+use segue::events::{Play, WHOLE_PPM, decode_delivery, encode_play};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -82,6 +83,17 @@ impl Cluster {
         dir
     }
 
+    /// The cluster's log, as a consumer's or a producer's program has it.
+    fn log(&self) -> KafkaLog {
+        let connection =
+            Connection { topic_prefix: format!("{}.", self.keyspace), ..Connection::plain(self.brokers.clone()) };
+        let partitions = [Topic::Events, Topic::Engagement, Topic::Ledger, Topic::Decisions]
+            .into_iter()
+            .fold(PartitionCounts::default(), |counts, topic| counts.with(topic, 4).expect("a possible count"));
+        let config = KafkaLogConfig { connection, partitions, compression: Compression::default() };
+        KafkaLog::open(config, || Clock::real().now().wall).expect("connects")
+    }
+
     fn settings<'s>(&'s self, roles: &str, more: &'s [String]) -> Vec<&'s str> {
         let roles: &'static str = Box::leak(format!("server.roles={roles}").into_boxed_str());
         self.settings.iter().chain(more).map(String::as_str).chain([roles]).collect()
@@ -111,6 +123,25 @@ fn shown_of(member: &Member) -> impl Fn(&str) -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0, |value| value.parse().expect("a number"))
     }
+}
+
+/// Waits until what is said of a line item to whoever reads `segue.delivery` is what was billed: impressions, and their sum.
+fn is_said(cluster: &Cluster, line_item: &str, billed: (u64, i64)) {
+    let mut last = None;
+    let places = (0..PartitionCounts::default().of(Topic::Delivery)).map(|partition| Position { partition, offset: 0 });
+    let mut reader = cluster.log().reader(Topic::Delivery, &places.collect::<Vec<_>>()).expect("reads");
+    wait_until("how the line item stands is told", || {
+        for record in reader.read(1_000, Duration::from_millis(100)).expect("reads") {
+            let said = decode_delivery(&record.payload).expect("understood");
+            assert_eq!(record.key, said.line_item_id.to_bytes());
+            if said.line_item_id.to_string() == line_item {
+                last = Some(said);
+            }
+        }
+        last.is_some_and(|said| (said.life.impressions, said.life.settled.0) == billed)
+    });
+    let said = last.expect("waited for");
+    assert_eq!((said.may_spend, said.throttle_ppm, said.today.impressions), (true, WHOLE_PPM, billed.0));
 }
 
 #[test]
@@ -188,6 +219,8 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
         assert!(decider.server.terminate().success(), "{}", decider.server.log());
     }
     wait_until("what was heard last is billed", || billed(&seller, &line_item) == (10, owed));
+
+    is_said(&cluster, &line_item, (10, owed));
     assert!(second.server.terminate().success(), "{}", second.server.log());
     assert!(campaign.server.terminate().success(), "{}", campaign.server.log());
 }
@@ -324,14 +357,7 @@ fn a_first_start_without_kafka_or_cql_ends_with_one_line_that_says_what_to_do() 
 
 /// Tells what a listener played, as the streaming company's producers do.
 fn tell_plays(cluster: &Cluster, listener: &str, network: &str, genre: &str) {
-    let connection =
-        Connection { topic_prefix: format!("{}.", cluster.keyspace), ..Connection::plain(cluster.brokers.clone()) };
-    let partitions = [Topic::Events, Topic::Engagement, Topic::Ledger, Topic::Decisions]
-        .into_iter()
-        .fold(PartitionCounts::default(), |counts, topic| counts.with(topic, 4).expect("a possible count"));
-    let now = Clock::real().now().wall;
-    let config = KafkaLogConfig { connection, partitions, compression: Compression::default() };
-    let log = KafkaLog::open(config, move || now).expect("connects");
+    let (log, now) = (cluster.log(), Clock::real().now().wall);
     let (sender, told) = channel();
     for number in 0..3 {
         let play = Play {

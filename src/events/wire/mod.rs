@@ -6,6 +6,7 @@ mod catalog;
 mod codes;
 mod dead_letter;
 mod decision;
+mod delivery;
 mod envelope;
 mod expression;
 mod facts;
@@ -18,6 +19,7 @@ mod reversal;
 
 pub(super) use catalog::{entity_from_wire, entity_to_wire, record_from_wire, record_to_wire};
 pub(super) use dead_letter::{from_wire as dead_letter_from_wire, to_wire as dead_letter_to_wire};
+pub(super) use delivery::{from_wire as delivery_from_wire, to_wire as delivery_to_wire};
 pub(super) use envelope::{envelope_from_wire, envelope_to_wire};
 pub(super) use ledger::{checkpoint_from_wire, checkpoint_to_wire, entry_from_wire, entry_to_wire};
 pub(super) use listening::{from_wire as play_from_wire, to_wire as play_to_wire};

@@ -7,6 +7,7 @@ mod leasing;
 use super::fleet::Fleet;
 use super::holding::Holding;
 use super::pace::Pace;
+use super::statements::Statements;
 use super::{Batch, Input, LogRecord, RoleEffects};
 use crate::accounting::{
     Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, Lease, LedgerState, LevelId, Outcome, Owner, Register,
@@ -39,6 +40,8 @@ pub struct MachineSettings {
     pub report_ms: u64,
     /// Most that a server's clock may differ, in milliseconds.
     pub clock_tolerance_ms: i64,
+    /// Whether it says how line items stand: where somebody can read that.
+    pub states_delivery: bool,
 }
 
 /// The one owner of the books.
@@ -72,6 +75,7 @@ pub struct AccountingMachine {
     sweeps: u64,
     close_swept_at: MonotonicMs,
     forgot_at: MonotonicMs,
+    statements: Statements,
 }
 
 /// What changed since the last commit.
@@ -115,6 +119,7 @@ impl AccountingMachine {
             sweeps: 0,
             close_swept_at: now.monotonic,
             forgot_at: now.monotonic,
+            statements: Statements::default(),
         }
     }
 

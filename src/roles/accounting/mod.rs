@@ -25,6 +25,7 @@ mod shared;
 mod shell;
 #[cfg(test)]
 pub(crate) mod sim;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,7 @@ pub use shell::{AccountingError, AccountingWatch, Feed, ShellSettings};
 use crate::accounting::{Commit, Outcome, RecordDigest, Refusal};
 use crate::catalog::Entity;
 use crate::decision::OfferedLease;
-use crate::events::Envelope;
+use crate::events::{Envelope, LineItemDelivery};
 use crate::model::{BootId, LeaseId, LineItemId, Micros, Now, ServerId, WallMs};
 
 /// What the machine is told.
@@ -202,6 +203,8 @@ pub struct RoleEffects {
     pub commit: Option<Commit>,
     /// What to tell servers.
     pub messages: Vec<Message>,
+    /// How line items stand, for those who watch them.
+    pub statements: Vec<LineItemDelivery>,
     /// Registrations, reports and marks that were refused, for the metrics.
     pub refused: Vec<Refusal>,
     /// What each record did, for the metrics.

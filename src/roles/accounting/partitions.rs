@@ -325,6 +325,7 @@ impl<L: SharedLog> Keeper<L> {
         let ledger = (self.ledgers)(partition).map_err(AccountingError::Store)?;
         let mut settings = self.settings.clone();
         settings.machine.partition = partition;
+        settings.machine.states_delivery = true;
         settings.machine.namer = namer(settings.machine.boot_id, partition, self.lives);
         self.lives += 1;
         let beginning = Beginning {

@@ -315,7 +315,8 @@ impl<G: Ground> Shell<G> {
     fn step_at(&mut self, input: Input, now: Now) -> Result<(), AccountingError> {
         let effects = self.machine.step(input, now);
         self.count(&effects);
-        let records = effects.append.iter().map(records::encode).collect();
+        let mut records: Vec<_> = effects.append.iter().map(records::encode).collect();
+        records.extend(effects.statements.iter().map(records::of_delivery));
         self.ground.append(records, &effects.messages)?;
         if let Some(commit) = &effects.commit {
             self.commit(commit, now)?;

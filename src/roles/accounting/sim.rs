@@ -133,6 +133,7 @@ fn settings(boot: u128) -> MachineSettings {
         commit_interval_ms: 200,
         report_ms: REPORT_MS,
         clock_tolerance_ms: CLOCK_TOLERANCE_MS,
+        states_delivery: false,
     }
 }
 

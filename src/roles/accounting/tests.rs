@@ -28,6 +28,7 @@ fn replay(sim: &Sim, dir: &std::path::Path, piece: usize) -> (Vec<crate::store::
         commit_interval_ms: 20_000,
         report_ms: 1_000,
         clock_tolerance_ms: crate::accounting::CLOCK_TOLERANCE_MS,
+        states_delivery: false,
     };
     let mut now = Now { wall: sim.now.wall, monotonic: MonotonicMs(1) };
     // The register is not made from the log: what it says of the end is handed down.

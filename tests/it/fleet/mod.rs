@@ -100,6 +100,7 @@ fn accounting<L: SharedLog>(log: &L, books: &Books, clock: &Clock, n: u128, enti
             commit_interval_ms: 50,
             report_ms: 1_000,
             clock_tolerance_ms: 1_000,
+            states_delivery: false,
         },
         settle_margin_ms: 1_000,
         faults: Faults::none(),

@@ -55,6 +55,7 @@ fn owner(now: Now) -> AccountingMachine {
         commit_interval_ms: 1_000,
         report_ms: 1_000,
         clock_tolerance_ms: 1_000,
+        states_delivery: false,
     };
     let mut machine = AccountingMachine::new(settings, LedgerState::default(), now);
     let says = ServerSays { server_id: SERVER, boot_id: BOOT, news: ServerNews::Registered };
