@@ -180,7 +180,7 @@ impl Contracts {
 
     /// What a lease of so many impressions, granted at `at`, has to stay within; none when the line item is unknown or free.
     #[must_use]
-    pub fn need(&self, line_item_id: LineItemId, impressions: u32, at: WallMs) -> Option<LineNeed> {
+    pub fn need(&self, line_item_id: LineItemId, impressions: u32, hoped: u32, at: WallMs) -> Option<LineNeed> {
         let line = self.lines.get(&line_item_id)?;
         let advertiser = self.advertisers.get(&line.advertiser_id);
         let utc = Zone::utc();
@@ -199,6 +199,7 @@ impl Contracts {
             price_model: line.pricing.model,
             price: line.unit_price(),
             impressions,
+            hoped,
             limits,
             advertiser_day: zone.day(at),
             line_item_day: line.flight.zone.day(at),

@@ -14,6 +14,9 @@ use crate::model::{
 /// an hour and a quarter), so this bounds renewals and restarts in that time too; a line item at the bound waits.
 pub const MAX_OPEN_LEASES_PER_LINE_ITEM: usize = 64;
 
+/// The part of the scarcest pool, as a divisor, that a lease may take for what is only hoped: many line items that hope may share the pool.
+const HOPED_PART: i64 = 1_024;
+
 /// What a line item needs, and the limits it is under.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineNeed {
@@ -29,6 +32,8 @@ pub struct LineNeed {
     pub price: Micros,
     /// Impressions that the next lease should cover; at least 1.
     pub impressions: u32,
+    /// Impressions that it could win in the time of a lease: covered too, where that is a small part of what is left.
+    pub hoped: u32,
     /// Every limit over it, each level and window at most once.
     pub limits: Vec<LevelLimit>,
     /// The day of the advertiser's zone.
@@ -76,7 +81,7 @@ pub struct GrantTerms {
 
 /// Plans one lease for each need that the budgets still allow, all levels in one step: each grant counts at the levels above before the
 /// next is planned. A lease covers the need or half of a server's share of the scarcest pool, whichever is less, but at least one
-/// impression when the pool has one.
+/// impression when the pool has one; and what the line item may hope for, where that is a thousandth of the pool at most.
 ///
 /// `lease_id` names the next lease. The account is not changed: that happens when the records are read back from the log (INV-25).
 pub fn plan_grants(
@@ -185,7 +190,9 @@ impl Planned<'_> {
             return None;
         }
         let share = (pool / (2 * i64::from(servers.max(1)))).max(1);
-        let impressions = share.min(i64::from(need.impressions.clamp(1, MAX_ORDINALS)));
+        let hoped = i64::from(need.hoped).min(pool / HOPED_PART);
+        let wanted = i64::from(need.impressions).max(hoped).clamp(1, i64::from(MAX_ORDINALS));
+        let impressions = share.min(wanted);
         let ordinals = u32::try_from(impressions).expect("between 1 and MAX_ORDINALS");
         let amount = match need.price_model {
             PriceModel::Cpm | PriceModel::Cpcl => need.price.times(ordinals).expect("at most the pool's micros"),

@@ -85,6 +85,7 @@ fn need(line_item: u128, price_model: PriceModel, price: i64, limits: Vec<LevelL
         price_model,
         price: Micros(price),
         impressions: 20,
+        hoped: 0,
         limits,
         advertiser_day: day,
         line_item_day: day,
@@ -142,7 +143,8 @@ impl Play {
     fn grant(&mut self, line_item: u128, impressions: u32, servers: u32) {
         let model = MODELS[usize::try_from(line_item).expect("small")];
         let price = i64::try_from(line_item).expect("small") * 3 + 4;
-        let need = LineNeed { impressions, ..need(line_item, model, price, self.limits.clone(), self.day) };
+        let hoped = impressions.saturating_mul(3);
+        let need = LineNeed { impressions, hoped, ..need(line_item, model, price, self.limits.clone(), self.day) };
         let account = self.world.book.account(ADVERTISER).clone();
         let named = &mut self.named;
         let grants = plan_grants(&account, &[need.clone(), need], &terms(servers), || {
@@ -321,6 +323,22 @@ fn a_budget_lowered_below_what_is_leased_grants_nothing_more() {
     assert_eq!(grants.iter().map(|grant| grant.amount).collect::<Vec<_>>(), [Micros(10)], "half of what is left");
     let outcome = world.apply(&beacon(1, 0, 1, IMPRESSION));
     assert_eq!(outcome, Outcome::Settled { lease_id: lease(1), ordinal: 0, price: Micros(10) });
+}
+
+#[test]
+fn what_is_hoped_is_covered_by_a_thousandth_of_the_pool_at_most() {
+    let (day, world) = (Day::utc_of(T0), World::of(&[]));
+    let ordinals = |budget: i64, hoped: u32| {
+        let need = need(1, PriceModel::Cpm, 10, line_budget(Some(budget)), day);
+        let account = AdvertiserAccount::new(ADVERTISER);
+        let account = world.book.accounts.get(&ADVERTISER).unwrap_or(&account);
+        let grants = plan_grants(account, &[LineNeed { hoped, ..need }], &terms(2), || lease(2));
+        grants.first().map(|grant| grant.max_ordinals)
+    };
+    assert_eq!(ordinals(1_024 * 10 * 5_000, 10_240), Some(5_000));
+    assert_eq!(ordinals(1_024 * 10 * 50_000, 10_240), Some(10_240));
+    assert_eq!(ordinals(1_024 * 10 * 10, 10_240), Some(20), "what is needed is covered all the same");
+    assert_eq!(ordinals(1_024 * 10 * 1_000_000, 1_000_000), Some(65_536));
 }
 
 #[test]

@@ -3,14 +3,18 @@
 //! None of this is money: it is lost at a restart and learned again. Times are the server's: a lease runs on its monotonic clock.
 
 use super::{LeaseLeft, LineReport};
+use crate::accounting::MAX_ORDINALS;
 use crate::decision::OfferedLease;
 use crate::model::{LeaseId, Micros, MonotonicMs};
 use crate::pacing::DecayingSum;
 
 /// Impressions of a lease while nothing is known of the need, and the least after: a lease is a record of the log, so it is worth a few.
 const LEASE_IMPRESSIONS_MIN: u32 = 20;
-/// Memory of the rate of draws, in milliseconds.
+/// Memory of the rates of draws and of chances, in milliseconds.
 const DRAW_TAU_MS: f64 = 60_000.0;
+/// A line item that could win so many times what the lease that it was given last was made for is given another: what outbids it may end at any moment, also
+/// while no owner is there. One that begins is given one small lease, and one large one once its chances are known.
+const HOPED_GROWTH: u32 = 16;
 /// A lease that waits at accounting is handed over when the time to draw of the one before it lasts for less than this, in milliseconds: two reports.
 const HAND_OVER_MS: u64 = 2_000;
 /// A lease that waits and holds twice what the one before it has left is handed over when that would last for less than this, in milliseconds: until
@@ -39,7 +43,10 @@ pub(super) struct Holding {
     eligible: u64,
     reported_at: MonotonicMs,
     draws: DecayingSum,
+    chances: DecayingSum,
     draw_ms: DecayingSum,
+    /// What it could win, when it was given a lease last.
+    hoped: u32,
 }
 
 impl Held {
@@ -60,6 +67,8 @@ impl Holding {
             eligible: 0,
             reported_at: at,
             draws: DecayingSum::new(DRAW_TAU_MS),
+            chances: DecayingSum::new(DRAW_TAU_MS),
+            hoped: LEASE_IMPRESSIONS_MIN,
             draw_ms: DecayingSum::new(DRAW_TAU_MS),
         }
     }
@@ -108,6 +117,7 @@ impl Holding {
         let drawn = report.drawn_count.saturating_sub(self.drawn_count);
         let eligible = report.eligible.saturating_sub(self.eligible);
         self.draws.add(elapsed, as_f64(drawn));
+        self.chances.add(elapsed, as_f64(eligible));
         self.draw_ms.add(elapsed, elapsed);
         self.reported_at = self.reported_at.max(at);
         self.drawn_count = self.drawn_count.max(report.drawn_count);
@@ -133,20 +143,33 @@ impl Holding {
         self.draws.value() / self.draw_ms.value().max(10_000.0)
     }
 
+    /// Breaks in a millisecond in which it could have been drawn.
+    fn chance_rate(&self) -> f64 {
+        self.chances.value() / self.draw_ms.value().max(10_000.0)
+    }
+
     /// Impressions that a lease should cover for it to last `lease_ms`.
     pub(super) fn impressions_needed(&self, lease_ms: u64) -> u32 {
-        let needed = (self.rate() * as_f64(lease_ms)).ceil();
-        // Saturating: a float above the range becomes its end, and sizes are clamped by the planner.
-        (0..=16)
-            .map(|doubling| LEASE_IMPRESSIONS_MIN << doubling)
-            .find(|size| f64::from(*size) >= needed)
-            .unwrap_or(u32::MAX)
+        size(self.rate() * as_f64(lease_ms))
+    }
+
+    /// Impressions that a lease would have to cover for it to last `lease_ms`, if the line item won all its chances.
+    pub(super) fn impressions_hoped(&self, lease_ms: u64) -> u32 {
+        size(self.chance_rate() * as_f64(lease_ms)).min(MAX_ORDINALS)
+    }
+
+    /// A lease is asked for, of a line item that could win so many impressions.
+    pub(super) const fn asked(&mut self, hoped: u32) {
+        self.hoped = hoped;
     }
 
     /// Whether another lease should be asked for, `at` the server's present.
     pub(super) fn wants_lease(&self, lease_ms: u64, at: MonotonicMs) -> bool {
         if let Some(next) = self.next {
             return next.lease.terms.draw_until <= at.plus_ms(HAND_OVER_MS);
+        }
+        if self.impressions_hoped(lease_ms) / HOPED_GROWTH >= self.hoped {
+            return true;
         }
         self.current.is_none_or(|current| {
             let terms = current.lease.terms;
@@ -170,9 +193,11 @@ impl Holding {
             let terms = current.lease.terms;
             let covers = if price.0 > 0 { (current.left.left.0 / price.0).unsigned_abs() } else { u64::MAX };
             let left = covers.min(u64::from(current.left.ordinals_left));
-            let lasts = |ms| as_f64(left) > self.rate() * as_f64(ms) + 1.0;
+            let lasts = |ms, rate| as_f64(left) > rate * as_f64(ms) + 1.0;
             let is_more = u64::from(next.left.ordinals_left) >= left.saturating_mul(2);
-            terms.draw_until.since(at) <= HAND_OVER_MS || !lasts(HAND_OVER_MS) || (is_more && !lasts(TAKE_OVER_MS))
+            terms.draw_until.since(at) <= HAND_OVER_MS
+                || !lasts(HAND_OVER_MS, self.rate())
+                || (is_more && !lasts(TAKE_OVER_MS, self.rate().max(self.chance_rate())))
         });
         if !ends {
             return HandOver::Nothing;
@@ -180,6 +205,13 @@ impl Holding {
         self.current = self.next.take();
         HandOver::Now(next.lease)
     }
+}
+
+/// The size of a lease that covers so many impressions: sizes double.
+fn size(needed: f64) -> u32 {
+    // Saturating: a float above the range becomes its end, and sizes are clamped by the planner.
+    let sizes = (0..=16).map(|doubling| LEASE_IMPRESSIONS_MIN << doubling);
+    sizes.into_iter().find(|size| f64::from(*size) >= needed.ceil()).unwrap_or(u32::MAX)
 }
 
 /// What is to be done with the lease that waits.
@@ -238,6 +270,27 @@ mod tests {
         holding.report(&report, now);
         holding.hold(lease(2, next));
         (holding, now)
+    }
+
+    #[test]
+    fn a_line_item_that_is_outbid_is_given_once_what_it_could_win() {
+        const LEASE_MS: u64 = 900_000;
+        let mut holding = Holding::new(MonotonicMs(0));
+        let Held { lease: current, left } = Held::new(lease(1, 20));
+        holding.adopt(current, left);
+        let now = MonotonicMs(1_000);
+        assert!(!holding.wants_lease(LEASE_MS, now));
+        let line_item_id = LineItemId::from_u128(4);
+        let report = LineReport { line_item_id, drawn: Micros(0), drawn_count: 0, eligible: 75, lease: Some(left) };
+        holding.report(&report, now);
+        // 75 in ten seconds at least: 6,750 in a lease's time.
+        assert_eq!((holding.impressions_needed(LEASE_MS), holding.impressions_hoped(LEASE_MS)), (20, 10_240));
+        assert!(holding.wants_lease(LEASE_MS, now));
+        holding.asked(10_240);
+        assert!(!holding.wants_lease(LEASE_MS, now), "whatever came of it");
+        holding.hold(lease(2, 10_240));
+        assert!(matches!(holding.hand_over(PRICE, now), HandOver::Now(_)));
+        assert!(!holding.wants_lease(LEASE_MS, now));
     }
 
     #[test]

@@ -448,14 +448,18 @@ impl AccountingMachine {
     }
 
     /// What a line item needs at a server, if it still wants a lease there.
-    fn need(&self, id: LineItemId, served: Served, now: Now) -> Option<LineNeed> {
+    fn need(&mut self, id: LineItemId, served: Served, now: Now) -> Option<LineNeed> {
         let lease_ms = self.settings.lease_ms;
-        let holding = self.holdings.get(&(id, served.server_id));
-        if holding.is_some_and(|holding| !holding.wants_lease(lease_ms, served.at)) {
+        let Some(holding) = self.holdings.get_mut(&(id, served.server_id)) else {
+            let fresh = Holding::new(served.at);
+            return self.contracts.need(id, fresh.impressions_needed(lease_ms), 0, now.wall);
+        };
+        if !holding.wants_lease(lease_ms, served.at) {
             return None;
         }
-        let fresh = Holding::new(served.at);
-        self.contracts.need(id, holding.unwrap_or(&fresh).impressions_needed(lease_ms), now.wall)
+        let (needed, hoped) = (holding.impressions_needed(lease_ms), holding.impressions_hoped(lease_ms));
+        holding.asked(hoped.max(needed));
+        self.contracts.need(id, needed, hoped, now.wall)
     }
 
     fn terms(&self, network_id: NetworkId, served: Served, servers: usize, now: Now) -> GrantTerms {
