@@ -82,6 +82,8 @@ metric_table! {
     Ads               Counter "ads_total"                    ["tier"]            "Ads put into pods, by tier."
     NoFill            Counter "no_fill_total"                ["reason"]          "Candidates not served, by reason."
     DecisionSeconds   Seconds "decision_seconds"             []                  "Time of one decision, draws included, HTTP not."
+    Plays             Counter "plays_total"                  ["outcome"]         "Plays of segue.listening, by what became of them: they count, counted before, were too old, not allowed or not understood."
+    ProfilePartitions Gauge   "profile_partitions"           []                  "Partitions of segue.listening that this process makes profiles of."
     DecisionCpu       Cpu     "decision_cpu_seconds"         []                  "The processor's time of one decision, draws included, HTTP not."
     DrawsRefused      Counter "draws_refused_total"          []                  "Leases found empty after a decision had chosen them."
     StrictReservations Counter "strict_reservations_total"   ["outcome"]         "Conditional writes for strict caps, by outcome."

@@ -8,6 +8,7 @@ use crate::event_log::EventLog;
 use crate::model::MonotonicMs;
 use crate::roles::decision::LeaseKeeper;
 use crate::roles::health::{Lights, Look};
+use crate::roles::profile::{ProfileCounts, ProfileWatch};
 use crate::store::{ListenerCounts, Listeners};
 use crate::telemetry::{Metric, Metrics};
 
@@ -73,6 +74,22 @@ pub(super) fn show_counts(metrics: &Metrics, log: &EventLog, listeners: Option<&
         metrics.total_labelled(Metric::ListenerCache, &[outcome], count);
     }
     metrics.total(Metric::ListenerChangesDropped, dropped);
+}
+
+/// The same of plays.
+pub(super) fn show_plays(metrics: &Metrics, profile: &ProfileWatch) {
+    let ProfileCounts { counted, repeated, too_old, not_allowed, not_understood } = profile.counts();
+    let outcomes = [
+        ("counted", counted),
+        ("repeated", repeated),
+        ("too_old", too_old),
+        ("not_allowed", not_allowed),
+        ("not_understood", not_understood),
+    ];
+    for (outcome, count) in outcomes {
+        metrics.total_labelled(Metric::Plays, &[outcome], count);
+    }
+    metrics.set(Metric::ProfilePartitions, profile.partitions());
 }
 
 #[cfg(test)]

@@ -420,6 +420,9 @@ fn what_a_listener_played_and_who_they_are_is_matched_in_their_next_breaks_and_i
     wait_until("their taste is matched", || hear("account-17", "granted").as_ref() == Some(&by_taste));
     assert_eq!(hear("account-18", "granted"), None);
     assert_eq!(hear("account-17", "denied"), None, "nobody may know what they like");
+    let of_both = |series: &str| profiles.iter().map(|profile| shown_of(profile)(series)).sum::<u64>();
+    assert_eq!(of_both("segue_plays_total{outcome=\"counted\"}"), 3);
+    assert_eq!(of_both("segue_profile_partitions"), u64::from(PartitionCounts::default().of(Topic::Listening)));
 
     let file = cluster.dirs.path().join("segments.csv");
     let lines = "listener_id,segment,expires_at\naccount-18,Runners,2099-01-01T00:00:00Z\n";

@@ -22,7 +22,7 @@ use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach
 use self::roles::{Decider, Seller, account, control, decide, profile, sell};
 use super::Base;
 use super::accounting::faults;
-use super::looks::{gets_leases, goes_on, has_first_leases, show_counts};
+use super::looks::{gets_leases, goes_on, has_first_leases, show_counts, show_plays};
 use super::system::{bind, joined, journal_is_whole, until_unhealthy_or_told};
 use crate::clock::Clock;
 use crate::config::{Config, SharedRoles};
@@ -36,7 +36,7 @@ use crate::roles::accounting::PartitionsHandle;
 use crate::roles::api_keys::{KeyWatch, LiveKeys};
 use crate::roles::campaign::CampaignHandle;
 use crate::roles::health::{Health, Lights, Look};
-use crate::roles::profile::ProfileHandle;
+use crate::roles::profile::{ProfileHandle, ProfileWatch};
 use crate::store::cql::CqlSession;
 use crate::store::{Identity, KeyRing, LateListeners, ListenerBackend, Listeners, Store, StoreError};
 use crate::telemetry::{Metric, Metrics, RequestIds};
@@ -192,7 +192,8 @@ fn build(
 
     let lights = Arc::new(Lights::default());
     let control = campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, accounting));
-    let gauges = gauges(&base, &kafka, &shipping, decider.as_ref().map(|decider| Arc::clone(&decider.listeners)));
+    let listeners_in_use = decider.as_ref().map(|decider| Arc::clone(&decider.listeners));
+    let gauges = gauges(&base, &kafka, &shipping, (listeners_in_use, profile.map(ProfileHandle::watch)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
     let mut ready = vec![("kafka", presence.look())];
     if let Keys::Late(late) = &keeping {
@@ -320,13 +321,16 @@ fn gauges(
     base: &Base<'_>,
     kafka: &KafkaLog,
     [money, log]: &[Shipping; 2],
-    listeners: Option<Arc<Listeners>>,
+    (listeners, profile): (Option<Arc<Listeners>>, Option<ProfileWatch>),
 ) -> Gauges {
     let EventLog::Embedded(journal) = &base.log;
     let (all, clock, journal) = (base.log.clone(), base.clock.clone(), Arc::clone(journal));
     let (kafka, money, log) = (kafka.clone(), money.watch(), log.watch());
     Box::new(move |metrics| {
         show_counts(metrics, &all, listeners.as_deref());
+        if let Some(profile) = &profile {
+            show_plays(metrics, profile);
+        }
         let ends = [journal.money_journal().durable_end(), journal.log_journal().durable_end()];
         for ((which, watch), end) in [(Which::Money, &money), (Which::Log, &log)].into_iter().zip(ends) {
             let (name, kept) = ([which.name()], watch.kept());

@@ -15,6 +15,7 @@ use crate::events::{BeaconRecord, Envelope, Stream};
 use crate::impressions::listener;
 use crate::journal;
 use crate::model::{BeaconEvent, Now, WallMs};
+use crate::patience::Seldom;
 use crate::roles::heard::HeardWatch;
 use crate::roles::listeners::ListenerAccess;
 use crate::roles::records;
@@ -63,12 +64,13 @@ pub struct BeaconShell {
     clock: Clock,
     metrics: Metrics,
     ack_timeout: Duration,
+    not_counted: Seldom,
 }
 
 impl BeaconShell {
     /// A shell around the role. A money record that is not durable within `ack_timeout` is not acknowledged.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         role: BeaconRole,
         log: EventLog,
         listeners: ListenerAccess,
@@ -77,7 +79,7 @@ impl BeaconShell {
         metrics: Metrics,
         ack_timeout: Duration,
     ) -> Self {
-        Self { role, log, listeners, heard, clock, metrics, ack_timeout }
+        Self { role, log, listeners, heard, clock, metrics, ack_timeout, not_counted: Seldom::default() }
     }
 
     /// Hears beacons that came together, each for itself: one that is refused costs the others nothing. When this returns `Ok`, every record of
@@ -155,13 +157,19 @@ impl BeaconShell {
         match tokio::time::timeout(self.ack_timeout, counted).await {
             Ok(Ok(counted)) => Some(counted),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a heard ad was not counted for its listener");
+                self.tell_not_counted(&error);
                 None
             }
-            Err(_) => {
-                tracing::warn!("a heard ad was not counted for its listener within {:?}", self.ack_timeout);
+            Err(late) => {
+                self.tell_not_counted(&late);
                 None
             }
+        }
+    }
+
+    fn tell_not_counted(&self, error: &(dyn std::error::Error + 'static)) {
+        if let Some(others) = self.not_counted.happens(self.clock.now().monotonic) {
+            tracing::warn!(error, others, "a heard ad was not counted for its listener");
         }
     }
 

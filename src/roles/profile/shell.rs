@@ -83,6 +83,7 @@ struct Status {
     too_old: AtomicU64,
     not_allowed: AtomicU64,
     not_understood: AtomicU64,
+    partitions: AtomicU64,
 }
 
 /// How the role is, for whoever asks. Cheap to clone.
@@ -94,6 +95,12 @@ impl ProfileWatch {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.0.ended.has_ended()
+    }
+
+    /// Partitions that this process works on.
+    #[must_use]
+    pub fn partitions(&self) -> u64 {
+        self.0.partitions.load(Ordering::Relaxed)
     }
 
     /// What became of plays.
@@ -234,6 +241,7 @@ impl<L: SharedLog> Shell<L> {
                     Ok(())
                 }
             };
+            self.status.partitions.store(self.owned.len() as u64, Ordering::Relaxed);
             match shared_out.and_then(|()| self.turn()) {
                 Ok(()) => {
                     self.reminders.1.works();
