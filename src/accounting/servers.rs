@@ -37,7 +37,7 @@ pub const PAST_BOOTS_KEPT: usize = 16;
 pub const CLOCK_TOLERANCE_MS: i64 = 1_000;
 
 /// What a server is about.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum ServerState {
     /// It serves.
     Live,
@@ -90,6 +90,28 @@ pub struct ServerEntry {
     pub clock_ahead_ms: i64,
     /// Every beacon that it received before this is applied.
     pub complete_until: WallMs,
+}
+
+impl ServerEntry {
+    /// The servers as several owners have them, by id. What one of them doesn't know yet isn't so: a server is closed when all say so, and complete as far as
+    /// the least of them.
+    #[must_use]
+    pub fn merged(of_owners: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut merged: BTreeMap<ServerId, Self> = BTreeMap::new();
+        for entry in of_owners {
+            let Some(known) = merged.get_mut(&entry.server_id) else {
+                merged.insert(entry.server_id, entry);
+                continue;
+            };
+            let (state, complete_until) =
+                (known.state.min(entry.state), known.complete_until.min(entry.complete_until));
+            if (entry.registered_at, entry.heard_at) > (known.registered_at, known.heard_at) {
+                *known = entry;
+            }
+            (known.state, known.complete_until) = (state, complete_until);
+        }
+        merged.into_values().collect()
+    }
 }
 
 /// A server's word on its past: everything that it received before `complete_until` lies in the log before `shipped_end`.

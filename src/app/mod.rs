@@ -215,7 +215,7 @@ fn control(
         },
         servers: Some(ServersApi {
             campaigns: campaigns.clone(),
-            register: Arc::new(move || register.servers()),
+            register: Arc::new(move || Ok(register.servers())),
             metrics: metrics.clone(),
         }),
         verdicts: Some(VerdictsApi {

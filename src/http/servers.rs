@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -14,10 +15,11 @@ use super::problem::Problem;
 use crate::accounting::ServerEntry;
 use crate::model::Role;
 use crate::roles::campaign::CampaignHandle;
+use crate::store::StoreError;
 use crate::telemetry::{Metric, Metrics};
 
-/// Shows the register of servers, at most some seconds old.
-pub type RegisterView = Arc<dyn Fn() -> Vec<ServerEntry> + Send + Sync>;
+/// Shows the register of servers, at most some seconds old. May block its thread.
+pub type RegisterView = Arc<dyn Fn() -> Result<Vec<ServerEntry>, StoreError> + Send + Sync>;
 
 /// What the handler needs.
 #[derive(Clone)]
@@ -88,25 +90,31 @@ pub fn configure(api: ServersApi) -> impl FnOnce(&mut ServiceConfig) {
         (status = 200, description = "All servers.", body = ServersDocument),
         (status = 401, description = "No key that opens anything.", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Not an operator's key.", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The books can't be read now.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn list_servers(request: HttpRequest, api: Data<ServersApi>) -> Result<HttpResponse, Problem> {
-    let answer = servers(&request, &api);
+    let answer = servers(&request, &api).await;
     if let Err(problem) = &answer {
         api.metrics.add_labelled(Metric::HttpRefused, &[problem.code], 1);
     }
     answer.map(|document| HttpResponse::Ok().json(document))
 }
 
-fn servers(request: &HttpRequest, api: &ServersApi) -> Result<ServersDocument, Problem> {
+async fn servers(request: &HttpRequest, api: &ServersApi) -> Result<ServersDocument, Problem> {
     let actor = auth::authenticate(request, &api.campaigns.keys())?;
-    match actor.role {
-        Role::Operator => {
-            let servers = (api.register)();
-            Ok(ServersDocument { servers: servers.iter().map(ServerDocument::of).collect() })
-        }
-        Role::Advertiser(_) | Role::Viewer | Role::App(_) => {
-            Err(Problem::forbidden("the register of servers is for an operator's key"))
-        }
+    if actor.role != Role::Operator {
+        return Err(Problem::forbidden("the register of servers is for an operator's key"));
     }
+    let register = Arc::clone(&api.register);
+    let servers = web::block(move || register()).await.map_err(|_| unavailable())?.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the register of servers can't be read");
+        unavailable()
+    })?;
+    Ok(ServersDocument { servers: servers.iter().map(ServerDocument::of).collect() })
+}
+
+fn unavailable() -> Problem {
+    let detail = "the register of servers can't be read now; try again";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
 }

@@ -221,6 +221,13 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     wait_until("what was heard last is billed", || billed(&seller, &line_item) == (10, owed));
 
     is_said(&cluster, &line_item, (10, owed));
+    // Who is to take their volumes away sees that nothing is missing.
+    wait_until("both decision servers are closed", || {
+        let answer = seller.call("GET", "/v1/servers", &Value::Null);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let servers = answer.json()["servers"].as_array().expect("servers").clone();
+        servers.len() == 2 && servers.iter().all(|server| server["state"] == "closed")
+    });
     assert!(second.server.terminate().success(), "{}", second.server.log());
     assert!(campaign.server.terminate().success(), "{}", campaign.server.log());
 }

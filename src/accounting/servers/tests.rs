@@ -348,3 +348,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_owners_have_of_a_server_is_merged_into_what_all_of_them_say() {
+    let entry = |server_n: u128, boot_n: u128, state, times: [i64; 3]| ServerEntry {
+        server_id: ServerId::from_u128(server_n),
+        boot_id: BootId::from_u128(boot_n),
+        past_boots: Vec::new(),
+        state,
+        registered_at: WallMs(times[0]),
+        heard_at: WallMs(times[1]),
+        clock_ahead_ms: times[1],
+        complete_until: WallMs(times[2]),
+    };
+    let merged = ServerEntry::merged([
+        entry(2, 1, ServerState::Live, [5, 6, 4]),
+        entry(1, 8, ServerState::Closed, [10, 90, 80]),
+        entry(1, 8, ServerState::Closed, [10, 95, 85]),
+        // This one has not heard of the last run.
+        entry(1, 7, ServerState::Draining, [1, 99, 70]),
+    ]);
+    let expected = [entry(1, 8, ServerState::Draining, [10, 95, 70]), entry(2, 1, ServerState::Live, [5, 6, 4])];
+    assert_eq!(merged, expected);
+}

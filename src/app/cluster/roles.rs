@@ -27,7 +27,9 @@ use crate::roles::catalogue_outbox::{self, Publisher, PublisherSettings};
 use crate::roles::fleet::{FleetLink, LinkSettings};
 use crate::roles::profile::{ProfileHandle, ProfileRole, spawn_profile};
 use crate::store::cql::CqlSession;
-use crate::store::{CqlCatalog, CqlLedger, CqlLedgerPart, LedgerSettings, LedgerStore, ListenerBackend, Listeners};
+use crate::store::{
+    CqlCatalog, CqlLedger, CqlLedgerPart, LedgerSettings, LedgerStore, ListenerBackend, Listeners, ReadsLedger as _,
+};
 
 /// The decision and beacon roles.
 pub(super) struct Decider {
@@ -121,22 +123,15 @@ pub(super) fn profile(
 }
 
 /// What advertisers and operators ask for. Verdicts are not here: they search the log, which is not on this machine.
-pub(super) fn control(
-    base: &Base<'_>,
-    campaigns: CampaignHandle,
-    session: CqlSession,
-    accounting: Option<&PartitionsHandle>,
-) -> server::Control {
+pub(super) fn control(base: &Base<'_>, campaigns: CampaignHandle, session: CqlSession) -> server::Control {
     let (clock, metrics) = (base.clock.clone(), base.metrics.clone());
     let parts = base.config.kafka_partitions.of(Topic::Events);
     let ledger = CqlLedger::new(session, parts, partition, &LedgerSettings::default());
-    let servers = accounting.map(|accounting| {
-        let watch = accounting.watch();
-        ServersApi {
-            campaigns: campaigns.clone(),
-            register: Arc::new(move || watch.servers()),
-            metrics: metrics.clone(),
-        }
+    let register = ledger.clone();
+    let servers = Some(ServersApi {
+        campaigns: campaigns.clone(),
+        register: Arc::new(move || register.servers()),
+        metrics: metrics.clone(),
     });
     let reports = ReportsApi {
         campaigns: campaigns.clone(),

@@ -1,7 +1,7 @@
 //! Which implementation keeps the books: chosen once, in the wiring.
 
 use super::{CqlLedger, CqlLedgerPart, DeliveryRange, EmbeddedLedger, OwnsLedger, ReadsLedger};
-use crate::accounting::{Balance, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId};
+use crate::accounting::{Balance, Commit, DeliveryKey, DeliveryTotals, Lease, LedgerState, LevelId, ServerEntry};
 use crate::events::{Checkpoint, LedgerEntry};
 use crate::model::{AdvertiserId, Day, ImpressionId, LeaseId, WallMs};
 use crate::store::StoreError;
@@ -105,6 +105,10 @@ impl ReadsLedger for LedgerReader {
 
     fn is_reversed(&self, id: AdvertiserId, impression_id: ImpressionId) -> Result<bool, StoreError> {
         ask!(self, ledger => ledger.is_reversed(id, impression_id))
+    }
+
+    fn servers(&self) -> Result<Vec<ServerEntry>, StoreError> {
+        ask!(self, ledger => ledger.servers())
     }
 
     fn delivery(&self, range: DeliveryRange, limit: usize) -> Result<Vec<(DeliveryKey, DeliveryTotals)>, StoreError> {

@@ -453,6 +453,10 @@ impl ReadsLedger for EmbeddedLedger {
         Self::is_reversed(self, id, impression_id)
     }
 
+    fn servers(&self) -> Result<Vec<ServerEntry>, StoreError> {
+        Self::servers(self)
+    }
+
     fn delivery(&self, range: DeliveryRange, limit: usize) -> Result<Vec<(DeliveryKey, DeliveryTotals)>, StoreError> {
         Self::delivery(self, range, limit)
     }

@@ -110,6 +110,12 @@ pub trait ReadsLedger {
     /// [`StoreError`].
     fn is_reversed(&self, id: AdvertiserId, impression_id: ImpressionId) -> Result<bool, StoreError>;
 
+    /// The register of servers, as of some seconds ago: what all parts agree on, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn servers(&self) -> Result<Vec<ServerEntry>, StoreError>;
+
     /// Delivery totals in a range of hours, by line item and hour, at most `limit` of them.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use scylla::value::CqlValue;
 
 use super::rows::{self, RowError};
-use super::{DeliveryRange, ReadsLedger, balance_row, lease_row, redo, sealed};
-use crate::accounting::{Balance, DeliveryKey, DeliveryTotals, Lease, LevelId};
+use super::{DeliveryRange, ReadsLedger, balance_row, lease_row, redo, sealed, servers};
+use crate::accounting::{Balance, DeliveryKey, DeliveryTotals, Lease, LevelId, ServerEntry};
 use crate::events::{Checkpoint, LedgerEntry};
 use crate::model::{AdvertiserId, Day, ImpressionId, LeaseId, WallMs};
 use crate::store::cql::CqlSession;
@@ -121,6 +121,16 @@ impl CqlLedger {
         }
         all.sort_unstable_by_key(|(id, level, _)| (*id, *level));
         Ok(all)
+    }
+
+    async fn all_servers(&self) -> Result<Vec<ServerEntry>, StoreError> {
+        let limit = RowLimit::new(READ_ROWS_MAX);
+        let reads = (0..self.parts).map(|part| {
+            let (tables, limit) = (self.tables.clone(), limit.clone());
+            async move { tables.rows(Ask::All(CqlTable::Servers), vec![part_value(part)], &limit).await }
+        });
+        let rows = self.tables.all(reads).await?.into_iter().flatten().collect();
+        Ok(ServerEntry::merged(decoded(CqlTable::Servers, rows, servers::decode_server)?))
     }
 
     async fn lease_at(&self, id: AdvertiserId, lease_id: LeaseId) -> Result<Option<Lease>, StoreError> {
@@ -261,6 +271,10 @@ impl ReadsLedger for CqlLedger {
 
     fn is_reversed(&self, id: AdvertiserId, impression_id: ImpressionId) -> Result<bool, StoreError> {
         self.tables.block_on(self.tables.get(&place::reversal(id, impression_id))).map(|row| row.is_some())
+    }
+
+    fn servers(&self) -> Result<Vec<ServerEntry>, StoreError> {
+        self.tables.block_on(self.all_servers())
     }
 
     fn delivery(&self, range: DeliveryRange, limit: usize) -> Result<Vec<(DeliveryKey, DeliveryTotals)>, StoreError> {
