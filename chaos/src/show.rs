@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 
-use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, SELLERS};
+use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS};
 use crate::distribution::Distribution;
 use crate::engines::Engines;
 use crate::faults::{Ground, Kind};
@@ -247,19 +247,20 @@ impl Show<'_> {
 
     /// Where to look.
     fn welcome(&self) -> anyhow::Result<()> {
+        eprintln!("\nTo look at it from another shell of this folder:\n");
         for name in self.cluster.names() {
-            eprintln!("{name:14} {}", self.cluster.base(&name)?);
+            eprintln!("export {}={}", name.to_uppercase().replace('-', "_"), self.cluster.base(&name)?);
         }
         eprintln!(
-            "impressions    $(examples/python/environment.sh) examples/consume.py --brokers {brokers} --topic {name}.segue.events\n\
-             reports        curl -H \"authorization: Bearer {key}\" {seller}/v1/reports\n\
-             metrics        curl {decider}/metrics\n\
-             Ctrl-C ends it and checks the books.",
+            "export KEY={key} BROKERS={brokers} TOPICS={name}.\n\n\
+             impressions    $(examples/python/environment.sh) examples/consume.py --brokers $BROKERS --topic ${{TOPICS}}segue.events\n\
+             reports        curl -H \"authorization: Bearer $KEY\" $CAMPAIGN_1/v1/reports\n\
+             metrics        curl $DECIDER_1/metrics\n\
+             a change       README.md, \"By hand\"\n\
+             Ctrl-C ends it and checks the books.\n",
+            key = self.cluster.operator_key()?,
             brokers = self.engines.bootstrap(),
             name = self.cluster.name,
-            key = self.cluster.operator_key()?,
-            seller = self.cluster.base(SELLERS[0])?,
-            decider = self.cluster.base(DECIDERS[0])?,
         );
         Ok(())
     }

@@ -370,17 +370,20 @@ impl Member {
         let served = serving.await.context("the HTTP server's task")?.context("the HTTP server");
         drop(health);
         let listeners = parts.decider.as_ref().map(|decider| Arc::clone(&decider.listeners));
-        let flushed = match listeners {
-            Some(listeners) => listeners.flush().await.context("flushing the listeners"),
-            None => Ok(()),
-        };
+        if let Some(listeners) = listeners
+            && let Err(error) = listeners.flush().await
+        {
+            // Of this run, and counted as it happened: no reason to call its end a failure.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "listeners were not all written; soft caps may have forgotten some ads");
+        }
         let seller = parts.seller.take();
         let ended = tokio::task::spawn_blocking(move || parts.end()).await.context("ending the parts")?;
         if let Some(Seller { writer, publisher }) = seller {
             tokio::task::spawn_blocking(move || writer.join()).await.context("ending the catalogue's writer")?;
             publisher.stop().await;
         }
-        served.and(flushed).and(ended)
+        served.and(ended)
     }
 }
 
