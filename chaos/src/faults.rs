@@ -1,6 +1,6 @@
 //! What is broken, and healed again. Each seed has kinds of its own, so that twenty seeds in a row have each kind several times.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +14,9 @@ use crate::cluster::{ACCOUNTANTS, Cluster, DECIDERS, EXTRA_ACCOUNTANT, PROFILERS
 use crate::engines::Engines;
 use crate::proxy::Way;
 
+/// In which a server sees that its journal has failed, and ends.
+const ENDS_WITHIN: Duration = Duration::from_secs(4);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// In which readiness is asked for at least once.
 const SEEN_READY: Duration = Duration::from_millis(600);
 
@@ -174,9 +177,14 @@ impl Ground<'_> {
         let Some(filler) = self.cluster.fill_disk(name)? else { return Ok(false) };
         self.wait(4_000, 6_000).await;
         std::fs::remove_file(filler).context("making room on a disk")?;
-        // It may have ended: what can't be kept is not acknowledged.
-        if self.cluster.has_ended(name)? {
-            self.cluster.start(name)?;
+        // It may have ended, or be about to: what can't be kept is not acknowledged.
+        let until = Instant::now() + ENDS_WITHIN;
+        while Instant::now() < until {
+            if self.cluster.has_ended(name)? {
+                self.cluster.start(name)?;
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(true)
     }
