@@ -45,7 +45,7 @@ use crate::roles::accounting::{AccountingHandle, Feed, Wanted};
 use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
 use crate::roles::decision::LeaseKeeper;
 use crate::roles::health::{Health, Lights, Look};
-use crate::roles::verdicts::Verdicts;
+use crate::roles::verdicts::{OwnLog, Verdicts};
 use crate::store::{Identity, ListenerBackend, Listeners, Store};
 use crate::telemetry::{Metrics, RequestIds};
 
@@ -213,17 +213,22 @@ fn control(
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
-        servers: Some(ServersApi {
+        servers: ServersApi {
             campaigns: campaigns.clone(),
             register: Arc::new(move || Ok(register.servers())),
             metrics: metrics.clone(),
-        }),
-        verdicts: Some(VerdictsApi {
+        },
+        verdicts: VerdictsApi {
             campaigns: campaigns.clone(),
-            verdicts: Verdicts::new(base.log.clone(), store.ledger()?.into(), base.identity.server_id, base.boot_id),
+            verdicts: Verdicts::new(
+                OwnLog(base.log.clone()),
+                store.ledger()?.into(),
+                base.identity.server_id,
+                base.boot_id,
+            ),
             clock: clock.clone(),
             metrics: metrics.clone(),
-        }),
+        },
         campaigns: CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics },
     })
 }

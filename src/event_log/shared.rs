@@ -20,6 +20,7 @@ use super::shipper::CheckpointError;
 use super::topic::{PartitionCounts, Topic};
 use super::{AppendError, ReadError, kafka};
 use crate::journal;
+use crate::model::WallMs;
 
 /// Longest name of a partition group, in bytes: it stands in file names and in Kafka's ids.
 pub const GROUP_NAME_BYTES_MAX: usize = 64;
@@ -134,6 +135,13 @@ pub trait SharedLog: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`LogError`].
     fn reader(&self, topic: Topic, from: &[Position]) -> Result<Self::Reader, LogError>;
+
+    /// Where reading has to begin for all records of a topic to be read that were handed over at `at` or later, by the clock of who handed them over: in each
+    /// partition an offset at or before the first of them.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn offsets_at(&self, topic: Topic, at: WallMs) -> Result<Vec<Position>, LogError>;
 
     /// Makes the caller the owner of a group of partitions, and whoever was it before no longer.
     ///

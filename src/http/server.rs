@@ -43,10 +43,10 @@ pub struct Control {
     pub campaigns: CampaignApi,
     /// Reports.
     pub reports: ReportsApi,
-    /// The register of servers, where it is known.
-    pub servers: Option<ServersApi>,
-    /// Verdicts on traffic, where the log can be searched.
-    pub verdicts: Option<VerdictsApi>,
+    /// The register of servers.
+    pub servers: ServersApi,
+    /// Verdicts on traffic.
+    pub verdicts: VerdictsApi,
 }
 
 /// What the wrapper around every request needs.
@@ -100,13 +100,9 @@ fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
         config
             .configure(campaigns::configure(campaigns))
             .configure(reports::configure(reports.clone()))
-            .configure(invoices::configure(reports));
-        if let Some(servers) = servers {
-            config.configure(servers::configure(servers));
-        }
-        if let Some(verdicts) = verdicts {
-            config.configure(verdicts::configure(verdicts));
-        }
+            .configure(invoices::configure(reports))
+            .configure(servers::configure(servers))
+            .configure(verdicts::configure(verdicts));
     }
 }
 

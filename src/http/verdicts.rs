@@ -170,7 +170,11 @@ fn problem(error: VerdictError) -> Problem {
             "too_much",
             "the log has too many records since then: name a shorter time, or younger impressions",
         )]),
-        error @ (VerdictError::Read(_) | VerdictError::Store(_) | VerdictError::Append(_)) => {
+        error @ (VerdictError::Read(_)
+        | VerdictError::Store(_)
+        | VerdictError::Append(_)
+        | VerdictError::Shared(_)
+        | VerdictError::Silent) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a verdict can't be judged");
             unavailable()
         }

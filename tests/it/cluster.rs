@@ -8,7 +8,8 @@ use std::time::Duration;
 use segue::clock::Clock;
 use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
 use segue::event_log::{LogReader as _, NewRecord, PartitionCounts, Position, SharedLog as _, Topic};
-use segue::events::{Play, WHOLE_PPM, decode_delivery, encode_play};
+use segue::events::{Event, Play, WHOLE_PPM, decode, decode_delivery, encode_play};
+use segue::model::BeaconEvent;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -232,6 +233,52 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     assert!(campaign.server.terminate().success(), "{}", campaign.server.log());
 }
 
+/// The impressions of a line item that are in the log, by the names that verdicts have for them.
+fn impressions_of(cluster: &Cluster, line_item: &str) -> Vec<String> {
+    let places: Vec<_> = (0..4).map(|partition| Position { partition, offset: 0 }).collect();
+    let mut reader = cluster.log().reader(Topic::Events, &places).expect("reads");
+    let mut impressions = Vec::new();
+    wait_until("the log is read", || {
+        for record in reader.read(1_000, Duration::from_millis(100)).expect("reads") {
+            if let Event::Beacon(beacon) = decode(&record.payload).expect("understood").body
+                && beacon.event == BeaconEvent::Impression
+                && beacon.line_item_id.to_string() == line_item
+            {
+                impressions.push(beacon.impression_id.to_string());
+            }
+        }
+        reader.is_at_end()
+    });
+    impressions
+}
+
+#[test]
+fn what_was_no_person_is_taken_back_over_the_log_of_all_servers() {
+    let Some(cluster) = Cluster::new("what_was_no_person_is_taken_back_over_the_log_of_all_servers") else { return };
+    let campaign = cluster.start("campaign", "campaign");
+    let seller = campaign.operator(&campaign);
+    let line_item = seller.advertise(BUDGET_MICROS);
+    let _accounting = cluster.start("accounting", "accounting");
+    let decider = cluster.start("decider", "decision,beacon");
+    let listener = decider.operator(&campaign);
+    let mut owed = Vec::new();
+    for name in ["person", "robot"] {
+        let ad = listener.hear(name);
+        assert_eq!(listener.beacon(&ad, "impression"), 204);
+        owed.push(ad["price_micros"].as_i64().expect("operators see the price"));
+    }
+    wait_until("both are billed", || billed(&seller, &line_item) == (2, owed.iter().sum()));
+    let impressions = impressions_of(&cluster, &line_item);
+    let nobodys = "00000000-0000-7000-8000-000000000000/0";
+    let claim = json!({"impressions": [impressions[1], nobodys], "reason": "robot"});
+    for _ in 0..2 {
+        // To say it again changes nothing.
+        let answer = seller.call("POST", "/v1/invalid-traffic", &claim);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    wait_until("one is taken back, once", || billed(&seller, &line_item) == (1, owed[0]));
+}
+
 #[test]
 fn a_change_through_one_api_server_is_served_by_every_decision_server() {
     const NAME: &str = "a_change_through_one_api_server_is_served_by_every_decision_server";
@@ -429,7 +476,8 @@ fn what_a_listener_played_and_who_they_are_is_matched_in_their_next_breaks_and_i
     assert_eq!(hear("account-17", "denied"), None, "nobody may know what they like");
     let of_both = |series: &str| profiles.iter().map(|profile| shown_of(profile)(series)).sum::<u64>();
     assert_eq!(of_both("segue_plays_total{outcome=\"counted\"}"), 3);
-    assert_eq!(of_both("segue_profile_partitions"), u64::from(PartitionCounts::default().of(Topic::Listening)));
+    let all = u64::from(PartitionCounts::default().of(Topic::Listening));
+    wait_until("each partition of plays is one server's", || of_both("segue_profile_partitions") == all);
 
     let file = cluster.dirs.path().join("segments.csv");
     let lines = "listener_id,segment,expires_at\naccount-18,Runners,2099-01-01T00:00:00Z\n";

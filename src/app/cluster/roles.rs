@@ -18,6 +18,7 @@ use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::http::servers::ServersApi;
+use crate::http::verdicts::VerdictsApi;
 use crate::impressions::ListenerSecret;
 use crate::journal::Faults;
 use crate::roles::accounting::{PartitionsHandle, spawn_partitions};
@@ -26,6 +27,7 @@ use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
 use crate::roles::catalogue_outbox::{self, Publisher, PublisherSettings};
 use crate::roles::fleet::{FleetLink, LinkSettings};
 use crate::roles::profile::{ProfileHandle, ProfileRole, spawn_profile};
+use crate::roles::verdicts::{LogOfMany, Verdicts};
 use crate::store::cql::CqlSession;
 use crate::store::{
     CqlCatalog, CqlLedger, CqlLedgerPart, LedgerSettings, LedgerStore, ListenerBackend, Listeners, ReadsLedger as _,
@@ -122,23 +124,35 @@ pub(super) fn profile(
     Ok(spawn_profile(kafka.clone(), store, role, session.runtime().clone(), base.clock.clone())?)
 }
 
-/// What advertisers and operators ask for. Verdicts are not here: they search the log, which is not on this machine.
-pub(super) fn control(base: &Base<'_>, campaigns: CampaignHandle, session: CqlSession) -> server::Control {
+/// What advertisers and operators ask for.
+pub(super) fn control(
+    base: &Base<'_>,
+    campaigns: CampaignHandle,
+    session: CqlSession,
+    kafka: &KafkaLog,
+) -> server::Control {
     let (clock, metrics) = (base.clock.clone(), base.metrics.clone());
     let parts = base.config.kafka_partitions.of(Topic::Events);
     let ledger = CqlLedger::new(session, parts, partition, &LedgerSettings::default());
-    let register = ledger.clone();
-    let servers = Some(ServersApi {
+    let (register, judged_by) = (ledger.clone(), ledger.clone());
+    let servers = ServersApi {
         campaigns: campaigns.clone(),
         register: Arc::new(move || register.servers()),
         metrics: metrics.clone(),
-    });
+    };
     let reports = ReportsApi {
         campaigns: campaigns.clone(),
         ledger: ledger.into(),
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
+    let (server_id, boot_id) = base.ids();
+    let verdicts = VerdictsApi {
+        campaigns: campaigns.clone(),
+        verdicts: Verdicts::new(LogOfMany(kafka.clone()), judged_by.into(), server_id, boot_id),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    };
     let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics };
-    server::Control { campaigns, reports, servers, verdicts: None }
+    server::Control { campaigns, reports, servers, verdicts }
 }

@@ -212,6 +212,11 @@ impl SharedLog for KafkaLog {
         Ok(KafkaReader::open(&config.connection, topic, from)?)
     }
 
+    fn offsets_at(&self, topic: Topic, at: WallMs) -> Result<Vec<Position>, LogError> {
+        let config = &self.0.config;
+        Ok(reader::offsets_at(&config.connection, topic, config.partitions.of(topic), at)?)
+    }
+
     fn claim(&self, group: &PartitionGroup) -> Result<KafkaOwner, LogError> {
         check_group(group, &self.0.config.partitions)?;
         KafkaOwner::claim(self, group)

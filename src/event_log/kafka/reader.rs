@@ -85,6 +85,32 @@ fn reading(
     Ok(consumer)
 }
 
+/// Where the first records lie that were stamped at `at` or later; the end of a partition that has none.
+pub(super) fn offsets_at(
+    connection: &Connection,
+    topic: Topic,
+    partitions: u32,
+    at: WallMs,
+) -> Result<Vec<Position>, Trouble> {
+    let watch = Arc::new(Watch::default());
+    let consumer = consumer(connection, &watch, "reader")?;
+    let (name, wait) = (connection.topic_name(topic), Duration::from_millis(connection.connect_timeout_ms));
+    let told = |error: KafkaError| watch.trouble("ask where a time begins", &error);
+    let mut asked = TopicPartitionList::with_capacity(usize::try_from(partitions).unwrap_or(0));
+    for partition in 0..partitions {
+        asked.add_partition_offset(&name, number(partition), Offset::Offset(at.0.max(0))).map_err(told)?;
+    }
+    let found = consumer.offsets_for_times(asked, wait).map_err(told)?;
+    let offset = |partition| match found.find_partition(&name, number(partition)).map(|found| found.offset()) {
+        Some(Offset::Offset(offset)) => Ok(u64::try_from(offset).unwrap_or(0)),
+        _ => consumer
+            .fetch_watermarks(&name, number(partition), wait)
+            .map(|(_, end)| u64::try_from(end).unwrap_or(0))
+            .map_err(told),
+    };
+    (0..partitions).map(|partition| Ok(Position { partition, offset: offset(partition)? })).collect()
+}
+
 impl KafkaReader {
     pub(super) fn open(connection: &Connection, topic: Topic, from: &[Position]) -> Result<Self, Trouble> {
         let watch = Arc::new(Watch::default());

@@ -17,6 +17,7 @@ use crate::model::{BeaconEvent, BootId, ServerId};
 use crate::roles::campaign::CampaignWriter;
 use crate::roles::campaign::samples::{ADVERTISER, NETWORK, OTHER_NETWORK};
 use crate::roles::records;
+use crate::roles::verdicts::OwnLog;
 use crate::store::LedgerReader;
 
 /// The moment of the reports' world.
@@ -51,7 +52,7 @@ fn world(dir: &std::path::Path) -> World {
     let leases = vec![(ADVERTISER, settled_lease(1, 2))];
     let LedgerReader::Embedded(books) = &reports.ledger else { panic!("an embedded one") };
     books.commit(&Commit { cursor: 4, leases, ..Commit::default() }).expect("commits");
-    let verdicts = Verdicts::new(log.clone(), reports.ledger, ids.server, ids.boot);
+    let verdicts = Verdicts::new(OwnLog(log.clone()), reports.ledger, ids.server, ids.boot);
     let api = VerdictsApi { campaigns: reports.campaigns, verdicts, clock: reports.clock, metrics: reports.metrics };
     World { api, log, secrets, _writer: writer }
 }
