@@ -45,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) name: String,
     /// The brokers.
     pub(crate) brokers: String,
+    /// Servers that hear beacons have small disks of their own, which can be filled.
+    has_small_disks: bool,
 }
 
 /// One server.
@@ -64,7 +66,13 @@ pub(crate) struct Member {
 
 impl Cluster {
     /// Makes topics and tables of a name of its own, and no server yet.
-    pub(crate) fn prepare(program: &Path, dir: &Path, engines: &Engines, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(
+        program: &Path,
+        dir: &Path,
+        engines: &Engines,
+        name: &str,
+        has_small_disks: bool,
+    ) -> anyhow::Result<Self> {
         let brokers = engines.bootstrap();
         let settings = [
             format!("kafka.brokers={brokers}"),
@@ -89,6 +97,7 @@ impl Cluster {
             members: Vec::new(),
             name: name.to_owned(),
             brokers,
+            has_small_disks,
         };
         for what in ["topics", "schema"] {
             let output = cluster.command(&[what, "apply"]).output().context("the program does not start")?;
@@ -111,7 +120,7 @@ impl Cluster {
         // Let go at once: nobody else here takes ports of this range in between.
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("a port")?.port();
-        let has_own_disk = roles.contains("beacon") && mount(&dir);
+        let has_own_disk = self.has_small_disks && roles.contains("beacon") && mount(&dir);
         let in_rotation = Arc::new(AtomicBool::new(false));
         let member =
             Member { name: name.to_owned(), roles, port, dir, process: None, in_rotation, has_own_disk, lives: 0 };

@@ -101,7 +101,10 @@ impl Stage {
 
     async fn piece(&mut self, piece: &Piece, index: usize, twin: Option<f64>) -> anyhow::Result<(Row, Vec<Check>)> {
         let name = format!("chaos{}p{index}s{}", std::process::id(), piece.seed);
-        let mut cluster = Cluster::prepare(&self.program, &self.dir.join(&name), &self.engines, &name)?;
+        // What is heard in ten minutes without Kafka needs room.
+        let has_small_disks = matches!(piece.plan, Plan::Faults { .. });
+        let mut cluster =
+            Cluster::prepare(&self.program, &self.dir.join(&name), &self.engines, &name, has_small_disks)?;
         self.start_servers(&mut cluster).await?;
         let operator = Operator::new(self.client.clone(), cluster.base(SELLERS[0])?, cluster.operator_key()?);
         let world = operator.make_world().await?;
