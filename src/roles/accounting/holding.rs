@@ -17,11 +17,9 @@ const DRAW_TAU_MS: f64 = 60_000.0;
 const HOPED_GROWTH: u32 = 16;
 /// A lease that waits at accounting is handed over when the time to draw of the one before it lasts for less than this, in milliseconds: two reports.
 const HAND_OVER_MS: u64 = 2_000;
-/// A lease that waits and holds twice what the one before it has left is handed over when that would last for less than this, in milliseconds: until
-/// another process owns a partition whose owner was killed, and knows what servers hold. What is left of the one before goes back.
-const TAKE_OVER_MS: u64 = 20_000;
-/// A lease is renewed when less than this part of its time to draw is left, as a divisor.
-const RENEW_TIME_DIVISOR: u64 = 3;
+/// A server should have enough for this part of a lease's time at any moment, in thirds: ten minutes of a quarter of an hour without Kafka or accounting. Below it
+/// a lease is asked for, and one that lasts for a quarter longer than what the server has is handed over; the rest of the one before goes back.
+const BRIDGED_THIRDS: u64 = 2;
 
 /// A durable lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,7 +162,7 @@ impl Holding {
     }
 
     /// Whether another lease should be asked for, `at` the server's present.
-    pub(super) fn wants_lease(&self, lease_ms: u64, at: MonotonicMs) -> bool {
+    pub(super) fn wants_lease(&self, price: Micros, lease_ms: u64, at: MonotonicMs) -> bool {
         if let Some(next) = self.next {
             return next.lease.terms.draw_until <= at.plus_ms(HAND_OVER_MS);
         }
@@ -173,31 +171,35 @@ impl Holding {
         }
         self.current.is_none_or(|current| {
             let terms = current.lease.terms;
-            let left = terms.draw_until.since(at);
             // Of an idle line item, time alone renews the lease only at its end: early it would strand more than it helps.
-            let early = if self.rate() > 0.0 { lease_ms / RENEW_TIME_DIVISOR } else { HAND_OVER_MS };
-            left <= early
+            let is_drawn = self.rate() > 0.0;
+            terms.draw_until.since(at) <= HAND_OVER_MS
+                || (is_drawn && self.lasts(&current, price, at) < bridged(lease_ms))
                 || current.left.left.0 <= terms.amount.0 / 2
                 || current.left.ordinals_left <= terms.max_ordinals / 2
         })
     }
 
+    /// How long a lease lasts, in milliseconds: until its time to draw is over, or it is drawn, at the rate of what is won or else of what could be.
+    fn lasts(&self, held: &Held, price: Micros, at: MonotonicMs) -> f64 {
+        let time = as_f64(held.lease.terms.draw_until.since(at));
+        let rate = if self.rate() > 0.0 { self.rate() } else { self.chance_rate() };
+        let paid = if price.0 > 0 { (held.left.left.0 / price.0).max(0).unsigned_abs() } else { u64::MAX };
+        // One impression less: the last one of a lease may be drawn while this is reckoned.
+        let impressions = as_f64(paid.min(u64::from(held.left.ordinals_left)).saturating_sub(1));
+        if rate > 0.0 { time.min(impressions / rate) } else { time }
+    }
+
     /// The lease to hand over now, if one waits and the current one is about to end.
-    pub(super) fn hand_over(&mut self, price: Micros, at: MonotonicMs) -> HandOver {
+    pub(super) fn hand_over(&mut self, price: Micros, lease_ms: u64, at: MonotonicMs) -> HandOver {
         let Some(next) = self.next else { return HandOver::Nothing };
         if next.lease.terms.draw_until <= at {
             self.next = None;
             return HandOver::TooLate(next.lease);
         }
         let ends = self.current.is_none_or(|current| {
-            let terms = current.lease.terms;
-            let covers = if price.0 > 0 { (current.left.left.0 / price.0).unsigned_abs() } else { u64::MAX };
-            let left = covers.min(u64::from(current.left.ordinals_left));
-            let lasts = |ms, rate| as_f64(left) > rate * as_f64(ms) + 1.0;
-            let is_more = u64::from(next.left.ordinals_left) >= left.saturating_mul(2);
-            terms.draw_until.since(at) <= HAND_OVER_MS
-                || !lasts(HAND_OVER_MS, self.rate())
-                || (is_more && !lasts(TAKE_OVER_MS, self.rate().max(self.chance_rate())))
+            let (lasts, next_lasts) = (self.lasts(&current, price, at), self.lasts(&next, price, at));
+            lasts <= as_f64(HAND_OVER_MS) || (lasts < bridged(lease_ms) && next_lasts >= lasts * 1.25)
         });
         if !ends {
             return HandOver::Nothing;
@@ -205,6 +207,11 @@ impl Holding {
         self.current = self.next.take();
         HandOver::Now(next.lease)
     }
+}
+
+/// How long what a server has should last, in milliseconds.
+const fn bridged(lease_ms: u64) -> f64 {
+    as_f64(lease_ms / 3 * BRIDGED_THIRDS)
 }
 
 /// The size of a lease that covers so many impressions: sizes double.
@@ -237,6 +244,7 @@ mod tests {
     use crate::model::{AdvertiserId, CampaignId, LineItemId, NetworkId, WallMs};
 
     const PRICE: Micros = Micros(10);
+    const LEASE_MS: u64 = 900_000;
 
     fn lease(id: u128, ordinals: u32) -> OfferedLease {
         OfferedLease {
@@ -260,7 +268,7 @@ mod tests {
     fn holding(drawn: u64, left: u32, next: u32) -> (Holding, MonotonicMs) {
         let mut holding = Holding::new(MonotonicMs(0));
         let now = MonotonicMs(10_000);
-        let Held { lease: current, left: mut rest } = Held::new(lease(1, 1_000));
+        let Held { lease: current, left: mut rest } = Held::new(lease(1, 8_000));
         rest.ordinals_left = left;
         rest.left = PRICE.times(left).expect("small");
         holding.adopt(current, rest);
@@ -274,35 +282,40 @@ mod tests {
 
     #[test]
     fn a_line_item_that_is_outbid_is_given_once_what_it_could_win() {
-        const LEASE_MS: u64 = 900_000;
         let mut holding = Holding::new(MonotonicMs(0));
         let Held { lease: current, left } = Held::new(lease(1, 20));
         holding.adopt(current, left);
         let now = MonotonicMs(1_000);
-        assert!(!holding.wants_lease(LEASE_MS, now));
+        assert!(!holding.wants_lease(PRICE, LEASE_MS, now));
         let line_item_id = LineItemId::from_u128(4);
         let report = LineReport { line_item_id, drawn: Micros(0), drawn_count: 0, eligible: 75, lease: Some(left) };
         holding.report(&report, now);
         // 75 in ten seconds at least: 6,750 in a lease's time.
         assert_eq!((holding.impressions_needed(LEASE_MS), holding.impressions_hoped(LEASE_MS)), (20, 10_240));
-        assert!(holding.wants_lease(LEASE_MS, now));
+        assert!(holding.wants_lease(PRICE, LEASE_MS, now));
         holding.asked(10_240);
-        assert!(!holding.wants_lease(LEASE_MS, now), "whatever came of it");
+        assert!(!holding.wants_lease(PRICE, LEASE_MS, now), "whatever came of it");
         holding.hold(lease(2, 10_240));
-        assert!(matches!(holding.hand_over(PRICE, now), HandOver::Now(_)));
-        assert!(!holding.wants_lease(LEASE_MS, now));
+        assert!(matches!(holding.hand_over(PRICE, LEASE_MS, now), HandOver::Now(_)));
+        assert!(!holding.wants_lease(PRICE, LEASE_MS, now));
     }
 
     #[test]
-    fn a_lease_that_bridges_no_take_over_gives_way_to_one_of_more() {
-        // Ten a second: 100 last for ten seconds, 400 for forty.
+    fn a_server_has_enough_for_ten_minutes_at_any_moment() {
+        // Ten a second: 6,000 last for ten minutes.
         let handed = |left, next| {
             let (mut holding, now) = holding(100, left, next);
-            matches!(holding.hand_over(PRICE, now), HandOver::Now(_))
+            matches!(holding.hand_over(PRICE, LEASE_MS, now), HandOver::Now(_))
         };
-        assert!(handed(100, 1_000));
-        assert!(!handed(400, 1_000), "what it has lasts until another owner is there");
-        assert!(!handed(100, 150), "at a budget's end leases are not exchanged for their like");
+        assert!(handed(5_900, 10_000));
+        assert!(!handed(6_100, 10_000), "what it has lasts");
+        assert!(!handed(1_000, 1_200), "at a budget's end leases are not exchanged for their like");
         assert!(handed(15, 1), "what it has ends within two reports");
+        for (left, wants) in [(7_000, false), (5_000, true)] {
+            let (mut holding, now) = holding(100, left, 1);
+            holding.take_waiting();
+            holding.asked(MAX_ORDINALS);
+            assert_eq!(holding.wants_lease(PRICE, LEASE_MS, now), wants, "{left}");
+        }
     }
 }

@@ -66,7 +66,7 @@ impl AccountingMachine {
     fn hand_over(&mut self, line_item_id: LineItemId, served: Served, effects: &mut RoleEffects) {
         let price = self.contracts.line(line_item_id).map_or(Micros::ZERO, LineContract::draw_price);
         let Some(holding) = self.holdings.get_mut(&(line_item_id, served.server_id)) else { return };
-        match holding.hand_over(price, served.at) {
+        match holding.hand_over(price, self.settings.lease_ms, served.at) {
             HandOver::Nothing => {}
             HandOver::Now(lease) => effects.messages.push(served.message(MessageBody::Lease(lease))),
             HandOver::TooLate(lease) => self.unused.push((served.server_id, served.boot_id, lease)),
@@ -179,7 +179,8 @@ impl AccountingMachine {
         }
         self.paces.entry(id).or_default().add(drawn, eligible);
         let Some(served) = served else { return };
-        if holding.wants_lease(self.settings.lease_ms, served.at) {
+        let price = self.contracts.line(id).map_or(Micros::ZERO, LineContract::draw_price);
+        if holding.wants_lease(price, self.settings.lease_ms, served.at) {
             self.wanting.insert((id, report.server_id));
         }
         self.hand_over(id, served, effects);
@@ -247,7 +248,9 @@ impl AccountingMachine {
             }
             for served in &served {
                 let holding = self.holdings.get(&(id, served.server_id));
-                if holding.is_none_or(|holding| holding.wants_lease(self.settings.lease_ms, served.at)) {
+                if holding
+                    .is_none_or(|holding| holding.wants_lease(contract.draw_price(), self.settings.lease_ms, served.at))
+                {
                     self.wanting.insert((id, served.server_id));
                 }
                 if holding.is_some() {
@@ -454,7 +457,8 @@ impl AccountingMachine {
             let fresh = Holding::new(served.at);
             return self.contracts.need(id, fresh.impressions_needed(lease_ms), 0, now.wall);
         };
-        if !holding.wants_lease(lease_ms, served.at) {
+        let price = self.contracts.line(id).map_or(Micros::ZERO, LineContract::draw_price);
+        if !holding.wants_lease(price, lease_ms, served.at) {
             return None;
         }
         let (needed, hoped) = (holding.impressions_needed(lease_ms), holding.impressions_hoped(lease_ms));
