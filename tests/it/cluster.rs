@@ -145,6 +145,16 @@ fn is_said(cluster: &Cluster, line_item: &str, billed: (u64, i64)) {
     assert_eq!((said.may_spend, said.throttle_ppm, said.today.impressions), (true, WHOLE_PPM, billed.0));
 }
 
+/// Waits until so many servers are registered and closed: who is to take their volumes away sees that nothing is missing.
+fn are_closed(operator: &Operator<'_>, count: usize) {
+    wait_until("the servers are closed", || {
+        let answer = operator.call("GET", "/v1/servers", &Value::Null);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let servers = answer.json()["servers"].as_array().expect("servers").clone();
+        servers.len() == count && servers.iter().all(|server| server["state"] == "closed")
+    });
+}
+
 #[test]
 fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     let Some(cluster) = Cluster::new("an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once") else {
@@ -222,13 +232,7 @@ fn an_ad_is_sold_here_decided_there_heard_elsewhere_and_billed_once() {
     wait_until("what was heard last is billed", || billed(&seller, &line_item) == (10, owed));
 
     is_said(&cluster, &line_item, (10, owed));
-    // Who is to take their volumes away sees that nothing is missing.
-    wait_until("both decision servers are closed", || {
-        let answer = seller.call("GET", "/v1/servers", &Value::Null);
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let servers = answer.json()["servers"].as_array().expect("servers").clone();
-        servers.len() == 2 && servers.iter().all(|server| server["state"] == "closed")
-    });
+    are_closed(&seller, 2);
     assert!(second.server.terminate().success(), "{}", second.server.log());
     assert!(campaign.server.terminate().success(), "{}", campaign.server.log());
 }
