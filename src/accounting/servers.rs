@@ -36,8 +36,8 @@ pub const PAST_BOOTS_KEPT: usize = 16;
 /// Most that a server's clock may differ from accounting's, in milliseconds. Receive times decide what is billed.
 pub const CLOCK_TOLERANCE_MS: i64 = 1_000;
 
-/// What a server is about.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// What a server is about. In the order of how far it has ended: what several owners have of it is merged by that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ServerState {
     /// It serves.
     Live,

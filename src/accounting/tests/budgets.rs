@@ -327,12 +327,10 @@ fn a_budget_lowered_below_what_is_leased_grants_nothing_more() {
 
 #[test]
 fn what_is_hoped_is_covered_by_a_thousandth_of_the_pool_at_most() {
-    let (day, world) = (Day::utc_of(T0), World::of(&[]));
+    let (day, account) = (Day::utc_of(T0), AdvertiserAccount::new(ADVERTISER));
     let ordinals = |budget: i64, hoped: u32| {
         let need = need(1, PriceModel::Cpm, 10, line_budget(Some(budget)), day);
-        let account = AdvertiserAccount::new(ADVERTISER);
-        let account = world.book.accounts.get(&ADVERTISER).unwrap_or(&account);
-        let grants = plan_grants(account, &[LineNeed { hoped, ..need }], &terms(2), || lease(2));
+        let grants = plan_grants(&account, &[LineNeed { hoped, ..need }], &terms(2), || lease(2));
         grants.first().map(|grant| grant.max_ordinals)
     };
     assert_eq!(ordinals(1_024 * 10 * 5_000, 10_240), Some(5_000));

@@ -33,7 +33,7 @@ struct Held {
 pub(super) struct Holding {
     /// The lease that the server draws from.
     current: Option<Held>,
-    /// The lease that it gets next: handing it over early would strand what is left in the current one.
+    /// The lease that it gets next, once the current one would not last for long enough.
     next: Option<Held>,
     /// A lease that the server says it draws from, and that the books didn't have when it said so.
     claimed: Option<LeaseLeft>,
@@ -43,7 +43,7 @@ pub(super) struct Holding {
     draws: DecayingSum,
     chances: DecayingSum,
     draw_ms: DecayingSum,
-    /// What it could win, when it was given a lease last.
+    /// What the lease that was asked for last was made for, in impressions.
     hoped: u32,
 }
 
@@ -156,7 +156,7 @@ impl Holding {
         size(self.chance_rate() * as_f64(lease_ms)).min(MAX_ORDINALS)
     }
 
-    /// A lease is asked for, of a line item that could win so many impressions.
+    /// A lease is asked for that is made for so many impressions.
     pub(super) const fn asked(&mut self, hoped: u32) {
         self.hoped = hoped;
     }
@@ -171,7 +171,7 @@ impl Holding {
         }
         self.current.is_none_or(|current| {
             let terms = current.lease.terms;
-            // Of an idle line item, time alone renews the lease only at its end: early it would strand more than it helps.
+            // Of a line item that nothing was drawn of, time alone renews the lease only at its end: early it would strand more than it helps.
             let is_drawn = self.rate() > 0.0;
             terms.draw_until.since(at) <= HAND_OVER_MS
                 || (is_drawn && self.lasts(&current, price, at) < bridged(lease_ms))
@@ -190,7 +190,7 @@ impl Holding {
         if rate > 0.0 { time.min(impressions / rate) } else { time }
     }
 
-    /// The lease to hand over now, if one waits and the current one is about to end.
+    /// The lease to hand over now: if one waits, and the current one is about to end, or would not bridge an outage and this one lasts for longer.
     pub(super) fn hand_over(&mut self, price: Micros, lease_ms: u64, at: MonotonicMs) -> HandOver {
         let Some(next) = self.next else { return HandOver::Nothing };
         if next.lease.terms.draw_until <= at {

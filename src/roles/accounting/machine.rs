@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod leasing;
+mod stating;
 
 use super::fleet::Fleet;
 use super::holding::Holding;

@@ -168,7 +168,7 @@ pub fn spawn_profile<L: SharedLog>(
     let membership = log.join(GROUP, Topic::Listening)?;
     let watch = ProfileWatch(Arc::default());
     let status = Arc::clone(&watch.0);
-    let (owned, reminders) = (BTreeMap::new(), <_>::default());
+    let (owned, reminders) = (BTreeMap::new(), Reminders::default());
     let mut shell = Shell { log, store, role, runtime, clock, status, owned, was_idle: false, reminders };
     let thread = std::thread::Builder::new()
         .name("profile".to_owned())
@@ -191,8 +191,14 @@ struct Shell<L: SharedLog> {
     owned: BTreeMap<u32, Owned<L>>,
     /// The turn before found nothing.
     was_idle: bool,
-    /// When is told what can't be done for now: sharing out, and the rest.
-    reminders: (Reminder, Reminder),
+    reminders: Reminders,
+}
+
+/// When is told what can't be done for now.
+#[derive(Default)]
+struct Reminders {
+    membership: Reminder,
+    work: Reminder,
 }
 
 /// A partition that this process owns, until somebody else claims it.
@@ -235,7 +241,7 @@ impl<L: SharedLog> Shell<L> {
                 Ok(mine) => self.reconcile(&mine),
                 // What was shared out last stands: a claim, not the group, says whose a partition is.
                 Err(error) => {
-                    if self.reminders.0.fails(&error.to_string(), now) {
+                    if self.reminders.membership.fails(&error.to_string(), now) {
                         tracing::warn!(%error, "the profile role can't share out partitions for now");
                     }
                     Ok(())
@@ -244,11 +250,11 @@ impl<L: SharedLog> Shell<L> {
             self.status.partitions.store(self.owned.len() as u64, Ordering::Relaxed);
             match shared_out.and_then(|()| self.turn()) {
                 Ok(()) => {
-                    self.reminders.1.works();
+                    self.reminders.work.works();
                 }
                 // Nothing is lost by it: what is not noted as consumed comes again, and is known by its name.
                 Err(error) => {
-                    if self.reminders.1.fails(&error.to_string(), now) {
+                    if self.reminders.work.fails(&error.to_string(), now) {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(
                             error,

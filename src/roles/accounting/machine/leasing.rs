@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fleet::{Heard, Served};
 use super::super::holding::{HandOver, Holding};
-use super::super::pace::{Again, Pace, Spent};
-use super::super::statements::ppm;
+use super::super::pace::{Again, Spent};
 use super::super::{LeaseLeft, LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
 use super::AccountingMachine;
 use crate::accounting::{Balance, GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
 use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
-use crate::events::{Envelope, Event, LeaseGranted, LeaseReturned, LineItemDelivery, Spend};
+use crate::events::{Envelope, Event, LeaseGranted, LeaseReturned};
 use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId, Now, ServerId};
 
 /// Most leases proposed in one step: their records are one append.
@@ -264,43 +263,7 @@ impl AccountingMachine {
         for id in away {
             self.give_back_of(id);
         }
-        if self.settings.states_delivery {
-            let mut statements = std::mem::take(&mut self.statements);
-            let lines = self.contracts.lines().map(|(id, contract)| self.delivery(id, contract, now));
-            effects.statements = statements.due(now, lines);
-            self.statements = statements;
-        }
-    }
-
-    /// How a line item stands.
-    fn delivery(&self, line_item_id: LineItemId, contract: &LineContract, now: Now) -> LineItemDelivery {
-        let day = contract.flight.zone.day(now.wall);
-        let account = self.book.accounts.get(&contract.advertiser_id);
-        let spend = |level| {
-            let balance = account.map_or_else(Balance::default, |account| account.balance(level));
-            Spend {
-                settled: balance.settled,
-                impressions: balance.settled_count,
-                open: balance.open,
-                open_impressions: balance.open_count,
-            }
-        };
-        let may_spend = self.contracts.may_spend(contract, now.wall);
-        let told = self.paces.get(&line_item_id).and_then(Pace::told);
-        LineItemDelivery {
-            line_item_id,
-            network_id: contract.network_id,
-            advertiser_id: contract.advertiser_id,
-            campaign_id: contract.campaign_id,
-            at: now.wall,
-            partition: self.settings.partition,
-            events_until: self.cursor,
-            may_spend,
-            throttle_ppm: if may_spend { ppm(told.unwrap_or(u64::MAX)) } else { 0 },
-            life: spend(LevelId::LineItem(line_item_id)),
-            today: spend(LevelId::LineItemDay(line_item_id, day)),
-            day,
-        }
+        self.state_delivery(now, effects);
     }
 
     /// Looks for leases that servers drew from before this run of accounting, in books that have come further since they said so.
