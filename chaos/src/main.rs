@@ -82,7 +82,7 @@ enum Command {
         #[arg(long)]
         untimed: bool,
     },
-    /// One engine stops for minutes while players go on, then comes back.
+    /// One engine stops for minutes while players go on, then comes back; after a twin as long in which nothing stops.
     Outage {
         /// Which.
         #[arg(long, value_enum)]
@@ -144,7 +144,9 @@ fn pieces(command: &Command) -> Vec<Piece> {
             let seeds = first_seed..first_seed.saturating_add(seeds);
             twin.into_iter().chain(seeds.map(|seed| Piece::faults(seed, rate, faults, !untimed))).collect()
         }
-        Command::Outage { of, seconds, rate } => vec![Piece::outage(of, seconds, rate)],
+        Command::Outage { of, seconds, rate } => {
+            vec![Piece::outage_twin(seconds, rate), Piece::outage(of, seconds, rate)]
+        }
         Command::Demo { seconds, rate } => vec![Piece::demo(seconds, rate)],
     }
 }

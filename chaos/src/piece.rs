@@ -35,8 +35,8 @@ pub(crate) enum Plan {
     Nothing { seconds: u64 },
     /// So many faults.
     Faults { count: u32, is_timed: bool },
-    /// One thing stops for so long.
-    Outage { of: Outage, seconds: u64 },
+    /// One thing stops for so long; nothing, of the twin of that.
+    Outage { of: Option<Outage>, seconds: u64 },
     /// To look at, for so long or until told.
     Demo { seconds: Option<u64> },
 }
@@ -68,7 +68,17 @@ impl Piece {
 
     /// Minutes without an engine.
     pub(crate) fn outage(of: Outage, seconds: u64, rate: u32) -> Self {
-        Self { name: format!("outage of {of:?}"), seed: 1, rate, plan: Plan::Outage { of, seconds } }
+        Self { name: format!("outage of {of:?}"), seed: 1, rate, plan: Plan::Outage { of: Some(of), seconds } }
+    }
+
+    /// As long, and nothing stops: listeners grow older in both, and cost more.
+    pub(crate) fn outage_twin(seconds: u64, rate: u32) -> Self {
+        Self { name: "twin".to_owned(), seed: 1, rate, plan: Plan::Outage { of: None, seconds } }
+    }
+
+    /// Whether what comes after it is compared with it.
+    pub(crate) const fn is_twin(&self) -> bool {
+        matches!(self.plan, Plan::Nothing { .. } | Plan::Outage { of: None, .. })
     }
 
     /// To look at.
@@ -117,25 +127,33 @@ pub(crate) fn checks(piece: &Piece, course: &Course, row: &Row) -> Vec<Check> {
             if is_timed {
                 checks.push(Check::at_most(name("recovery"), course.recovery_s, bound, "s"));
             }
-            if let Some(twin) = row.twin_share {
-                checks.push(Check::at_least(name("paid against the twin"), course.paid_share / twin, 0.9, "share"));
+            if let Some(twin) = row.twin {
+                checks.push(Check::at_least(
+                    name("paid against the twin"),
+                    course.paid_share / twin.paid_share,
+                    0.9,
+                    "share",
+                ));
             }
         }
-        Plan::Outage { of, .. } => {
+        Plan::Outage { of: Some(of), .. } => {
             let bound = match of {
                 Outage::Kafka | Outage::Cassandra => 0.95,
                 Outage::Accounting => 0.99,
             };
-            let before = course.before_share.unwrap_or(1.0);
-            checks.push(Check::at_least(name("paid against before"), course.paid_share / before, bound, "share"));
-            if let Some(ratio) = course.decide_cpu_ratio {
-                checks.push(Check::at_most(name("decide CPU p99 against before"), ratio, 1.2, "times"));
+            if let Some(twin) = row.twin {
+                let (paid, name) = (course.paid_share / twin.paid_share, name("paid against the twin"));
+                checks.push(Check::at_least(name, paid, bound, "share"));
+            }
+            let twins = row.twin.and_then(|twin| twin.decide_cpu_p99);
+            if let Some((own, twins)) = course.decide_cpu_p99.zip(twins) {
+                checks.push(Check::at_most(name("decide CPU p99 against the twin"), own / twins, 1.2, "times"));
             }
             if let Some(ratio) = course.drain_ratio {
                 checks.push(Check::at_least(name("drain against what comes"), ratio, 3.0, "times"));
             }
         }
-        Plan::Nothing { .. } | Plan::Demo { .. } => {}
+        Plan::Nothing { .. } | Plan::Outage { of: None, .. } | Plan::Demo { .. } => {}
     }
     checks
 }

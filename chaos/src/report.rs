@@ -33,6 +33,15 @@ impl Check {
     }
 }
 
+/// What a piece is compared with: one as long in which nothing broke.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Twin {
+    /// Of its breaks, those with a paid ad.
+    pub(crate) paid_share: f64,
+    /// The processor's time within which 99 of 100 of its decisions were made, in seconds, where that was looked at.
+    pub(crate) decide_cpu_p99: Option<f64>,
+}
+
 /// One piece.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
@@ -48,8 +57,10 @@ pub(crate) struct Row {
     pub(crate) counts: Numbers,
     /// Of breaks asked for while things broke, those with a paid ad.
     pub(crate) paid_share: f64,
+    /// The processor's time within which 99 of 100 decisions were made meanwhile, in seconds, where that was looked at.
+    pub(crate) decide_cpu_p99: Option<f64>,
     /// The same of the twin.
-    pub(crate) twin_share: Option<f64>,
+    pub(crate) twin: Option<Twin>,
     /// Seconds from the last healing until all is as it was.
     pub(crate) recovery_s: f64,
     /// Real microseconds within which half and 99 in 100 of the breaks were answered.
@@ -147,7 +158,7 @@ impl Report {
 impl Row {
     fn in_words(&self) -> String {
         let verdict = &self.verdict;
-        let twin = self.twin_share.map_or_else(String::new, |twin| format!(", twin {:.1} %", twin * 100.0));
+        let twin = self.twin.map_or_else(String::new, |twin| format!(", twin {:.1} %", twin.paid_share * 100.0));
         let faults: Vec<String> = self.faults.iter().map(|kind| format!("{kind:?}")).collect();
         let not_here: Vec<String> = self.not_here.iter().map(|kind| format!("{kind:?}")).collect();
         format!(

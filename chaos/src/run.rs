@@ -15,7 +15,7 @@ use crate::history::History;
 use crate::judge::{self, Place};
 use crate::piece::{Piece, Plan, checks};
 use crate::players::Players;
-use crate::report::{Check, Report, Row};
+use crate::report::{Check, Report, Row, Twin};
 use crate::show::Show;
 use crate::world::Operator;
 
@@ -65,8 +65,8 @@ impl Stage {
         for (index, piece) in pieces.into_iter().enumerate() {
             eprintln!("{} ({} of {total})", piece.name, index + 1);
             let (row, checks) = self.piece(&piece, index, twin).await.with_context(|| piece.name.clone())?;
-            if matches!(piece.plan, Plan::Nothing { .. }) {
-                twin = Some(row.paid_share);
+            if piece.is_twin() {
+                twin = Some(Twin { paid_share: row.paid_share, decide_cpu_p99: row.decide_cpu_p99 });
             }
             report.take(row, checks, json)?;
         }
@@ -99,7 +99,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn piece(&mut self, piece: &Piece, index: usize, twin: Option<f64>) -> anyhow::Result<(Row, Vec<Check>)> {
+    async fn piece(&mut self, piece: &Piece, index: usize, twin: Option<Twin>) -> anyhow::Result<(Row, Vec<Check>)> {
         let name = format!("chaos{}p{index}s{}", std::process::id(), piece.seed);
         // What is heard in ten minutes without Kafka needs room.
         let has_small_disks = matches!(piece.plan, Plan::Faults { .. });
@@ -151,7 +151,8 @@ impl Stage {
             not_here: course.not_here.clone(),
             counts: players.history.counts().into(),
             paid_share: course.paid_share,
-            twin_share: course.before_share.or(twin),
+            decide_cpu_p99: course.decide_cpu_p99,
+            twin,
             recovery_s: course.recovery_s,
             latency_us: players.history.latency_us(),
             verdict,

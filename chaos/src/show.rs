@@ -20,7 +20,7 @@ use crate::world::Operator;
 const BETWEEN: Duration = Duration::from_secs(3);
 /// Longest that is waited for recovery: what takes longer has failed.
 const RECOVERY_MAX: Duration = Duration::from_mins(3);
-/// How long it is watched before an engine stops.
+/// How long it plays on after the warm-up before an engine stops: leases are then those of a server that has run for a while.
 const BEFORE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -33,14 +33,12 @@ pub(crate) struct Course {
     pub(crate) not_here: Vec<Kind>,
     /// Of breaks asked for while things broke, those with a paid ad.
     pub(crate) paid_share: f64,
-    /// The same before, in this piece.
-    pub(crate) before_share: Option<f64>,
     /// Seconds from the last healing until all is as it was.
     pub(crate) recovery_s: f64,
     /// Impressions a second that reached the books while they caught up, as a multiple of those that came.
     pub(crate) drain_ratio: Option<f64>,
-    /// The processor's time within which 99 of 100 decisions were made, as a multiple of what it was before.
-    pub(crate) decide_cpu_ratio: Option<f64>,
+    /// The processor's time within which 99 of 100 decisions were made meanwhile, in seconds.
+    pub(crate) decide_cpu_p99: Option<f64>,
 }
 
 /// A piece while it is played.
@@ -129,28 +127,26 @@ impl Show<'_> {
         self.operator.impressions().await.unwrap_or(0)
     }
 
-    async fn outage(&mut self, of: Outage, seconds: u64) -> anyhow::Result<Course> {
+    /// An engine stops; of its twin nothing does.
+    async fn outage(&mut self, of: Option<Outage>, seconds: u64) -> anyhow::Result<Course> {
         tokio::time::sleep(WARM_UP).await;
-        let before = self.players.history.counts();
-        let at_first = self.decisions().await?;
         tokio::time::sleep(BEFORE).await;
-        let at_outage = self.decisions().await?;
-        let before_share = self.paid_since(before);
+        let decided = self.decisions().await?;
         let (before, all): (Counts, Vec<usize>) =
             (self.players.history.counts(), (0..self.engines.brokers()).collect());
         let duration = Duration::from_secs(seconds);
         match of {
-            Outage::Kafka => {
+            Some(Outage::Kafka) => {
                 for broker in &all {
                     self.engines.kill_broker(*broker)?;
                 }
                 self.wait_through(duration).await;
             }
-            Outage::Cassandra => {
+            Some(Outage::Cassandra) => {
                 self.engines.freeze_cassandra(true)?;
                 self.wait_through(duration).await;
             }
-            Outage::Accounting => {
+            Some(Outage::Accounting) => {
                 for name in ACCOUNTANTS {
                     self.cluster.tell_to_end(name)?;
                     self.cluster.ended(name).await?;
@@ -159,34 +155,22 @@ impl Show<'_> {
                     self.wait_through(duration / 2).await;
                 }
             }
+            None => self.wait_through(duration).await,
         }
         let paid_share = self.paid_since(before);
-        // Accounting rolls, and what its servers take is its own.
-        let decide_cpu_ratio = if of == Outage::Accounting {
-            None
-        } else {
-            let (usual, broken) = (at_outage.since(&at_first), self.decisions().await?.since(&at_outage));
-            usual.p99().zip(broken.p99()).map(|(usual, broken)| broken / usual)
-        };
+        let decide_cpu_p99 = self.decisions().await?.since(&decided).p99();
         match of {
-            Outage::Kafka => self.engines.restart_brokers(&all).await?,
-            Outage::Cassandra => self.engines.freeze_cassandra(false)?,
-            Outage::Accounting => {}
+            Some(Outage::Kafka) => self.engines.restart_brokers(&all).await?,
+            Some(Outage::Cassandra) => self.engines.freeze_cassandra(false)?,
+            Some(Outage::Accounting) | None => {}
         }
         let (healed, backlog_from, heard_from) =
             (Instant::now(), self.impressions().await, self.players.history.counts().heard);
         let recovery_s = self.recover(healed).await?;
         let (took, drained) = (healed.elapsed().as_secs_f64(), self.impressions().await.saturating_sub(backlog_from));
         let came = self.players.history.counts().heard.saturating_sub(heard_from);
-        let drain_ratio = (of == Outage::Kafka && took > 0.0).then(|| share(drained, came.max(1)));
-        Ok(Course {
-            paid_share,
-            before_share: Some(before_share),
-            recovery_s,
-            drain_ratio,
-            decide_cpu_ratio,
-            ..Course::default()
-        })
+        let drain_ratio = (of == Some(Outage::Kafka) && took > 0.0).then(|| share(drained, came.max(1)));
+        Ok(Course { paid_share, recovery_s, drain_ratio, decide_cpu_p99, ..Course::default() })
     }
 
     /// What the decision servers' decisions took of the processor, until now.
