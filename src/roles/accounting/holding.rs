@@ -40,11 +40,41 @@ pub(super) struct Holding {
     drawn_count: u64,
     eligible: u64,
     reported_at: MonotonicMs,
-    draws: DecayingSum,
-    chances: DecayingSum,
-    draw_ms: DecayingSum,
+    rates: Rates,
     /// What the lease that was asked for last was made for, in impressions.
     hoped: u32,
+}
+
+/// How often a line item is drawn at a server, and could be.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Rates {
+    draws: DecayingSum,
+    chances: DecayingSum,
+    elapsed_ms: DecayingSum,
+}
+
+impl Rates {
+    const fn unknown() -> Self {
+        let none = DecayingSum::new(DRAW_TAU_MS);
+        Self { draws: none, chances: none, elapsed_ms: none }
+    }
+
+    fn add(&mut self, elapsed_ms: f64, draws: u64, chances: u64) {
+        self.draws.add(elapsed_ms, as_f64(draws));
+        self.chances.add(elapsed_ms, as_f64(chances));
+        self.elapsed_ms.add(elapsed_ms, elapsed_ms);
+    }
+
+    /// Impressions drawn in a millisecond.
+    fn drawn(&self) -> f64 {
+        // Over ten seconds at least: two draws in the first second say little.
+        self.draws.value() / self.elapsed_ms.value().max(10_000.0)
+    }
+
+    /// Breaks in a millisecond in which it could have been drawn.
+    fn chances(&self) -> f64 {
+        self.chances.value() / self.elapsed_ms.value().max(10_000.0)
+    }
 }
 
 impl Held {
@@ -56,7 +86,8 @@ impl Held {
 }
 
 impl Holding {
-    pub(super) fn new(at: MonotonicMs) -> Self {
+    /// Nothing held, by a run of a server whose run before drew at those rates: players come to it as they did.
+    pub(super) fn new(at: MonotonicMs, before: Option<Rates>) -> Self {
         Self {
             current: None,
             next: None,
@@ -64,15 +95,20 @@ impl Holding {
             drawn_count: 0,
             eligible: 0,
             reported_at: at,
-            draws: DecayingSum::new(DRAW_TAU_MS),
-            chances: DecayingSum::new(DRAW_TAU_MS),
+            rates: before.unwrap_or(const { Rates::unknown() }),
             hoped: LEASE_IMPRESSIONS_MIN,
-            draw_ms: DecayingSum::new(DRAW_TAU_MS),
         }
+    }
+
+    /// What the next run of the server is expected to draw.
+    pub(super) fn into_rates(self) -> Rates {
+        self.rates
     }
 
     /// A lease became durable. Returns the one that waited and never was handed over, if there was one.
     pub(super) fn hold(&mut self, lease: OfferedLease) -> Option<OfferedLease> {
+        // A run's first lease may be asked for before there is anything to remember it by.
+        self.hoped = self.hoped.max(lease.terms.max_ordinals);
         self.next.replace(Held::new(lease)).map(|held| held.lease)
     }
 
@@ -114,9 +150,7 @@ impl Holding {
         let elapsed = as_f64(at.since(self.reported_at));
         let drawn = report.drawn_count.saturating_sub(self.drawn_count);
         let eligible = report.eligible.saturating_sub(self.eligible);
-        self.draws.add(elapsed, as_f64(drawn));
-        self.chances.add(elapsed, as_f64(eligible));
-        self.draw_ms.add(elapsed, elapsed);
+        self.rates.add(elapsed, drawn, eligible);
         self.reported_at = self.reported_at.max(at);
         self.drawn_count = self.drawn_count.max(report.drawn_count);
         self.eligible = self.eligible.max(report.eligible);
@@ -135,25 +169,14 @@ impl Holding {
         (self.drawn_count, self.eligible, self.current.map(|held| held.left).or(self.claimed))
     }
 
-    /// Impressions drawn in a millisecond.
-    fn rate(&self) -> f64 {
-        // Over ten seconds at least: two draws in the first second say little.
-        self.draws.value() / self.draw_ms.value().max(10_000.0)
-    }
-
-    /// Breaks in a millisecond in which it could have been drawn.
-    fn chance_rate(&self) -> f64 {
-        self.chances.value() / self.draw_ms.value().max(10_000.0)
-    }
-
     /// Impressions that a lease should cover for it to last `lease_ms`.
     pub(super) fn impressions_needed(&self, lease_ms: u64) -> u32 {
-        size(self.rate() * as_f64(lease_ms))
+        size(self.rates.drawn() * as_f64(lease_ms))
     }
 
     /// Impressions that a lease would have to cover for it to last `lease_ms`, if the line item won all its chances.
     pub(super) fn impressions_hoped(&self, lease_ms: u64) -> u32 {
-        size(self.chance_rate() * as_f64(lease_ms)).min(MAX_ORDINALS)
+        size(self.rates.chances() * as_f64(lease_ms)).min(MAX_ORDINALS)
     }
 
     /// A lease is asked for that is made for so many impressions.
@@ -172,7 +195,7 @@ impl Holding {
         self.current.is_none_or(|current| {
             let terms = current.lease.terms;
             // Of a line item that nothing was drawn of, time alone renews the lease only at its end: early it would strand more than it helps.
-            let is_drawn = self.rate() > 0.0;
+            let is_drawn = self.rates.drawn() > 0.0;
             terms.draw_until.since(at) <= HAND_OVER_MS
                 || (is_drawn && self.lasts(&current, price, at) < bridged(lease_ms))
                 || current.left.left.0 <= terms.amount.0 / 2
@@ -183,7 +206,7 @@ impl Holding {
     /// How long a lease lasts, in milliseconds: until its time to draw is over, or it is drawn, at the rate of what is won or else of what could be.
     fn lasts(&self, held: &Held, price: Micros, at: MonotonicMs) -> f64 {
         let time = as_f64(held.lease.terms.draw_until.since(at));
-        let rate = if self.rate() > 0.0 { self.rate() } else { self.chance_rate() };
+        let rate = if self.rates.drawn() > 0.0 { self.rates.drawn() } else { self.rates.chances() };
         let paid = if price.0 > 0 { (held.left.left.0 / price.0).max(0).unsigned_abs() } else { u64::MAX };
         // One impression less: the last one of a lease may be drawn while this is reckoned.
         let impressions = as_f64(paid.min(u64::from(held.left.ordinals_left)).saturating_sub(1));
@@ -266,7 +289,7 @@ mod tests {
 
     /// A holding whose server has drawn so many in ten seconds from a lease that has `left`, while another of `next` impressions waits.
     fn holding(drawn: u64, left: u32, next: u32) -> (Holding, MonotonicMs) {
-        let mut holding = Holding::new(MonotonicMs(0));
+        let mut holding = Holding::new(MonotonicMs(0), None);
         let now = MonotonicMs(10_000);
         let Held { lease: current, left: mut rest } = Held::new(lease(1, 8_000));
         rest.ordinals_left = left;
@@ -282,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_line_item_that_is_outbid_is_given_once_what_it_could_win() {
-        let mut holding = Holding::new(MonotonicMs(0));
+        let mut holding = Holding::new(MonotonicMs(0), None);
         let Held { lease: current, left } = Held::new(lease(1, 20));
         holding.adopt(current, left);
         let now = MonotonicMs(1_000);
@@ -298,6 +321,16 @@ mod tests {
         holding.hold(lease(2, 10_240));
         assert!(matches!(holding.hand_over(PRICE, LEASE_MS, now), HandOver::Now(_)));
         assert!(!holding.wants_lease(PRICE, LEASE_MS, now));
+    }
+
+    #[test]
+    fn a_run_is_given_at_once_what_the_run_before_it_drew() {
+        let (before, _) = holding(100, 5_900, 10_000);
+        let needed = before.impressions_needed(LEASE_MS);
+        assert_eq!(needed, 10_240, "ten a second, for a quarter of an hour");
+        let fresh = Holding::new(MonotonicMs(3), Some(before.into_rates()));
+        assert_eq!(fresh.impressions_needed(LEASE_MS), needed);
+        assert_eq!(Holding::new(MonotonicMs(3), None).impressions_needed(LEASE_MS), LEASE_IMPRESSIONS_MIN);
     }
 
     #[test]

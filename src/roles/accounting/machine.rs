@@ -6,7 +6,7 @@ mod leasing;
 mod stating;
 
 use super::fleet::Fleet;
-use super::holding::Holding;
+use super::holding::{Holding, Rates};
 use super::pace::Pace;
 use super::statements::Statements;
 use super::{Batch, Input, LogRecord, RoleEffects};
@@ -56,6 +56,8 @@ pub struct AccountingMachine {
     fleet: Fleet,
     paces: BTreeMap<LineItemId, Pace>,
     holdings: BTreeMap<(LineItemId, ServerId), Holding>,
+    /// How fast the run before of a server drew, until the new run is heard of that line item.
+    rates_before: BTreeMap<(LineItemId, ServerId), Rates>,
     cursor: u64,
     /// Whether the log was read to its end since the start: before that, a lease of an earlier boot may be unknown, and nothing is granted.
     replayed: bool,
@@ -106,6 +108,7 @@ impl AccountingMachine {
             fleet,
             paces: BTreeMap::new(),
             holdings: BTreeMap::new(),
+            rates_before: BTreeMap::new(),
             cursor: state.cursor,
             replayed: false,
             pending: BTreeMap::new(),

@@ -57,7 +57,9 @@ impl AccountingMachine {
             return;
         };
         let key = (granted.line_item_id, granted.server_id);
-        let before = self.holdings.entry(key).or_insert_with(|| Holding::new(served.at)).hold(lease);
+        let holding =
+            self.holdings.entry(key).or_insert_with(|| Holding::new(served.at, self.rates_before.remove(&key)));
+        let before = holding.hold(lease);
         self.unused.extend(before.map(|lease| (granted.server_id, granted.boot_id, lease)));
         self.hand_over(granted.line_item_id, served, effects);
     }
@@ -100,10 +102,11 @@ impl AccountingMachine {
         }
     }
 
-    /// Forgets what a run of a server held. What waited for it goes back.
+    /// Forgets what a run of a server held, but not how fast it drew. What waited for it goes back.
     fn forget_holdings(&mut self, server_id: ServerId, boot_id: BootId) {
         self.give_back_waiting(server_id, boot_id);
-        self.holdings.retain(|(_, held_by), _| *held_by != server_id);
+        let its = self.holdings.extract_if(.., |(_, held_by), _| *held_by == server_id);
+        self.rates_before.extend(its.map(|(key, holding)| (key, holding.into_rates())));
         self.wanting.retain(|(_, wanted_by)| *wanted_by != server_id);
     }
 
@@ -159,8 +162,9 @@ impl AccountingMachine {
         effects: &mut RoleEffects,
     ) {
         let (id, at) = (line.line_item_id, report.at.monotonic);
-        let holding = self.holdings.entry((id, report.server_id)).or_insert_with(|| {
-            let mut fresh = Holding::new(at);
+        let key = (id, report.server_id);
+        let holding = self.holdings.entry(key).or_insert_with(|| {
+            let mut fresh = Holding::new(at, self.rates_before.remove(&key));
             if heard.begins {
                 fresh.begin(line);
             }
@@ -416,9 +420,13 @@ impl AccountingMachine {
     /// What a line item needs at a server, if it still wants a lease there.
     fn need(&mut self, id: LineItemId, served: Served, now: Now) -> Option<LineNeed> {
         let lease_ms = self.settings.lease_ms;
-        let Some(holding) = self.holdings.get_mut(&(id, served.server_id)) else {
-            let fresh = Holding::new(served.at);
-            return self.contracts.need(id, fresh.impressions_needed(lease_ms), 0, now.wall);
+        let key = (id, served.server_id);
+        let Some(holding) = self.holdings.get_mut(&key) else {
+            // Nothing was heard of it from this run yet.
+            let before = self.rates_before.get(&key);
+            let fresh = Holding::new(served.at, before.cloned());
+            let hoped = before.map_or(0, |_| fresh.impressions_hoped(lease_ms));
+            return self.contracts.need(id, fresh.impressions_needed(lease_ms), hoped, now.wall);
         };
         let price = self.contracts.line(id).map_or(Micros::ZERO, LineContract::draw_price);
         if !holding.wants_lease(price, lease_ms, served.at) {
