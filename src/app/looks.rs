@@ -25,9 +25,9 @@ pub(super) fn gets_leases(leases: &Arc<LeaseKeeper>) -> Look {
 
 /// How long after the owners of all partitions have met this run its first leases have come, in milliseconds: they go out with the next commits.
 const FIRST_LEASES_MS: u64 = 1_000;
-/// How long a server with a catalogue waits to be met, in milliseconds. Then it serves what it has: while accounting is away the network's own ads are
-/// better than nothing.
-const MET_WITHIN_MS: u64 = 15_000;
+/// How long a server with a catalogue waits to be met, in milliseconds: for longer than brokers or owners that were killed take to be back, and the servers
+/// beside it have leases meanwhile. Then it serves what it has: while accounting stays away the network's own ads are better than nothing.
+const MET_WITHIN_MS: u64 = 30_000;
 
 /// A server that has just started should have its first leases before it is sent requests: until then it has nothing to sell, and those beside it do.
 pub(super) fn has_first_leases(leases: &Arc<LeaseKeeper>, partitions: u32, lights: &Arc<Lights>, clock: Clock) -> Look {
