@@ -11,15 +11,6 @@ use crate::targeting::WeekHours;
 use crate::targeting::dnf::{Field, Term};
 use crate::targeting::index::{Lane, ValueId};
 
-/// Numbers of explicit and clean.
-const EXPLICIT: u32 = 0;
-/// Number of age 0; an age is a byte.
-const AGE: u32 = EXPLICIT + 2;
-/// Number of hour 0 of the listener's week.
-const LISTENER_HOUR: u32 = AGE + 256;
-/// First number for anything else.
-const FIRST_FREE: u32 = LISTENER_HOUR + WeekHours::COUNT as u32;
-
 /// Which value has which number.
 #[derive(Clone, Debug)]
 pub(super) struct Dictionary {
@@ -28,7 +19,8 @@ pub(super) struct Dictionary {
     texts: Vec<Shards<Arc<str>, ValueId>>,
     /// Zones of flights whose hours are asked for, with the number of hour 0 of each.
     zones: Vec<(Zone, ValueId)>,
-    next: u32,
+    /// The next free number, by lane. Explicit, ages and hours are their own numbers.
+    next: [u32; Lane::COUNT],
 }
 
 impl Default for Dictionary {
@@ -37,7 +29,7 @@ impl Default for Dictionary {
             networks: Shards::in_pieces(1),
             texts: (0..Lane::COUNT).map(|_| Shards::in_pieces(64)).collect(),
             zones: Vec::new(),
-            next: FIRST_FREE,
+            next: [0; Lane::COUNT],
         }
     }
 }
@@ -54,7 +46,7 @@ impl Dictionary {
         if let Some(number) = self.find_network(id) {
             return number;
         }
-        let number = self.allot(1);
+        let number = self.allot(Lane::NETWORK, 1);
         self.networks.insert(id, number);
         number
     }
@@ -69,19 +61,20 @@ impl Dictionary {
             Term::Pair(key, value) => pair(key, value).into(),
             Term::Number(hour) => {
                 // Only hours of a zone not seen before have no number: the whole week is given one.
-                let midnight = self.allot(u32::from(WeekHours::COUNT));
+                let midnight = self.allot(Lane::of(field), u32::from(WeekHours::COUNT));
                 self.zones.push((zone.clone(), midnight));
                 return ValueId(midnight.0 + u32::from(hour));
             }
         };
-        let number = self.allot(1);
+        let number = self.allot(Lane::of(field), 1);
         self.texts[Lane::of(field).index()].insert(text, number);
         number
     }
 
-    fn allot(&mut self, count: u32) -> ValueId {
-        let number = ValueId(self.next);
-        self.next = self.next.checked_add(count).expect("fewer than 2^32 values fit in memory");
+    fn allot(&mut self, lane: Lane, count: u32) -> ValueId {
+        let next = &mut self.next[lane.index()];
+        let number = ValueId(*next);
+        *next = next.checked_add(count).expect("fewer than 2^32 values fit in memory");
         number
     }
 
@@ -97,9 +90,9 @@ impl Dictionary {
                 let (_, midnight) = self.zones.iter().find(|(known, _)| known.name() == zone.name())?;
                 Some(ValueId(midnight.0 + u32::from(hour)))
             }
-            (Field::Explicit, Term::Number(number)) => Some(ValueId(EXPLICIT + u32::from(number))),
-            (Field::Age, Term::Number(number)) => Some(ValueId(AGE + u32::from(number))),
-            (Field::ListenerHour, Term::Number(number)) => Some(ValueId(LISTENER_HOUR + u32::from(number))),
+            (Field::Explicit | Field::Age | Field::ListenerHour, Term::Number(number)) => {
+                Some(ValueId(u32::from(number)))
+            }
             (_, Term::Text(text)) => self.texts[Lane::of(field).index()].get(text).copied(),
             (_, Term::Pair(key, value)) => self.texts[Lane::of(field).index()].get(pair(key, value).as_str()).copied(),
             (Field::Plain(_) | Field::KeyValue, Term::Number(_)) => None,

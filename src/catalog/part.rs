@@ -13,7 +13,7 @@ pub(super) struct Part {
     pub(super) index: Arc<Index>,
     /// Document → line item, greatest rank first.
     pub(super) lines: Arc<[(Rank, LineSlot)]>,
-    /// Conjunctions of line items that were not taken out since the index was built.
+    /// Documents that were not taken out since the index was built.
     pub(super) live: Arc<Bits>,
 }
 
@@ -28,7 +28,7 @@ impl Part {
 
     /// Takes a line item out, by its document.
     pub(super) fn kill(&mut self, document: u32) {
-        self.index.kill(document, Arc::make_mut(&mut self.live));
+        Arc::make_mut(&mut self.live).remove(document as usize);
     }
 
     /// The next line item that the query meets.

@@ -86,6 +86,12 @@ impl Snapshot {
         self.get(slot).expect("the slot was yielded by this snapshot")
     }
 
+    /// Bytes that the indexes take: for benches and for operators.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        self.base.index.bytes() + self.delta.index.bytes()
+    }
+
     /// Every line item that may serve, in order of slot: for counting and for exhaustive explanation, not for decisions.
     pub fn lines(&self) -> impl Iterator<Item = &LineEntry> {
         self.tables.lines.iter().map(Arc::as_ref)

@@ -1,7 +1,7 @@
 //! Bitmaps as words of 64.
 
 /// Bits in a word.
-pub(super) const WORD: usize = 64;
+const WORD: usize = 64;
 
 /// A bitmap of fixed length; bits past its length are clear.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -10,12 +10,6 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// `count` clear bits.
-    #[must_use]
-    pub fn clear(count: usize) -> Self {
-        Self { words: vec![0; count.div_ceil(WORD)] }
-    }
-
     /// `count` set bits.
     #[must_use]
     pub fn set(count: usize) -> Self {
@@ -28,13 +22,8 @@ impl Bits {
         Self { words }
     }
 
-    /// Sets a bit.
-    pub(super) fn insert(&mut self, bit: usize) {
-        self.words[bit / WORD] |= 1 << (bit % WORD);
-    }
-
     /// Clears a bit.
-    pub(super) fn remove(&mut self, bit: usize) {
+    pub(crate) fn remove(&mut self, bit: usize) {
         self.words[bit / WORD] &= !(1 << (bit % WORD));
     }
 
@@ -42,12 +31,6 @@ impl Bits {
     #[must_use]
     pub fn contains(&self, bit: usize) -> bool {
         self.words[bit / WORD] & (1 << (bit % WORD)) != 0
-    }
-
-    /// The words.
-    #[must_use]
-    pub(super) fn words(&self) -> &[u64] {
-        &self.words
     }
 
     /// Number of set bits.

@@ -1,13 +1,12 @@
-//! The side of the line item: its normal form in numbers, each condition either posted in the index or left to a check.
+//! The side of the line item: its normal form in numbers, sets of values by lane, and what is left to a check.
+
+use std::sync::Arc;
 
 use super::ValueId;
 use super::query::{Lane, Query};
 use crate::targeting::dnf::{Clause, Conjunction, Field, Term, Test};
 use crate::targeting::expression::{Circle, VersionOf, VersionRange};
 use crate::targeting::naive::in_circle;
-
-/// Most values of one condition that are posted; a larger set is checked instead, one lookup for each value of the request.
-pub const SET_POSTED_MAX: usize = 1_024;
 
 /// A line item's targeting in numbers: it matches when any of its conjunctions does.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Compiled {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Residual {
     /// A value of the lane is in the set.
-    Values { lane: Lane, negated: bool, set: Box<[ValueId]> },
+    Values { lane: Lane, negated: bool, set: Arc<[ValueId]> },
     /// The listener is in one of the circles.
     Within { negated: bool, circles: Box<[Circle]> },
     /// The version is in one of the ranges.
@@ -67,19 +66,19 @@ impl Compiled {
     ) -> Self {
         let mut compiled = Self { wanted: vec![(Lane::NETWORK, Box::from([network]))], ..Self::default() };
         let mut clauses: Vec<&Clause<'_>> = conjunction.clauses.iter().collect();
-        // The smallest set of a lane is posted, as it says most.
+        // The smallest set of a lane is the lane's, as it says most.
         clauses.sort_by_key(|clause| clause.terms.len());
         for clause in clauses {
             let lane = Lane::of(clause.field);
-            let mut set: Box<[ValueId]> = clause.terms.iter().map(|term| number(clause.field, *term)).collect();
+            let mut set: Vec<ValueId> = clause.terms.iter().map(|term| number(clause.field, *term)).collect();
             set.sort_unstable();
             let is_taken = !clause.negated && compiled.wanted.iter().any(|(taken, _)| *taken == lane);
-            if is_taken || set.len() > SET_POSTED_MAX {
-                compiled.residuals.push(Residual::Values { lane, negated: clause.negated, set });
+            if is_taken {
+                compiled.residuals.push(Residual::Values { lane, negated: false, set: set.into() });
             } else if clause.negated {
-                compiled.excluded.push((lane, set));
+                compiled.excluded.push((lane, set.into()));
             } else {
-                compiled.wanted.push((lane, set));
+                compiled.wanted.push((lane, set.into()));
             }
         }
         for check in &conjunction.checks {
@@ -94,6 +93,16 @@ impl Compiled {
 }
 
 impl Residual {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let held = match self {
+            Self::Values { set, .. } => size_of_val(&**set),
+            Self::Within { circles, .. } => size_of_val(&**circles),
+            Self::Version { ranges, .. } => size_of_val(&**ranges),
+        };
+        size_of::<Self>() + held
+    }
+
     /// Whether the query meets it; something unknown meets only a negation.
     pub(super) fn holds(&self, query: &Query) -> bool {
         match self {

@@ -1,13 +1,10 @@
 //! Reading an index from the front.
 
-use super::bits::{Bits, WORD};
-use super::build::{Index, Posting};
-use super::query::Query;
-
-/// Words of the first block: 1,024 conjunctions, enough for the best few of a request that many line items match.
-const FIRST_BLOCK_WORDS: usize = 16;
-/// Words of the largest block: 16,384 conjunctions, 2 KiB, so that all that is computed stays in the nearest cache.
-const LARGEST_BLOCK_WORDS: usize = 256;
+use super::bits::Bits;
+use super::build::Index;
+use super::query::{Lane, Query};
+use super::record::{self, Possessions, Reader};
+use super::shelf::{BLOCK, Row, Shelf};
 
 /// A fault put into reading, so that tests can show that they would see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,185 +25,161 @@ pub enum Sabotage {
 /// Where a reader of one index is, and the memory it works in. Reused from one request to the next.
 #[derive(Debug, Default)]
 pub struct Cursor {
-    /// What to do for each lane of the index.
-    steps: Vec<Step>,
-    /// Bitmaps of the steps, then those of exclusions.
-    dense: Vec<u32>,
-    /// Lists of the steps, then those of exclusions: where each is, and where it ends.
-    sparse: Vec<(u32, u32)>,
-    /// Where exclusions begin in `dense` and `sparse`.
-    excluded: (usize, usize),
-    /// The words of the current block that are not yet read.
-    block: Vec<u64>,
-    /// What a lane lets through.
-    passed: Vec<u64>,
-    /// First word of the current block.
-    block_start: usize,
-    /// The word of the block that is being read.
-    word: usize,
-    /// Words of the next block.
-    next_words: usize,
+    /// What the listener has.
+    has: Possessions,
+    /// Rows that let the listener through, those of one band side by side.
+    rows: Vec<usize>,
+    /// Where each band's rows end.
+    band_ends: Vec<usize>,
+    /// The shelves that are read, each from its front.
+    arms: Vec<Arm>,
     /// One past the last document yielded.
     seen: u32,
     pub(crate) sabotage: Sabotage,
 }
 
-/// One lane: its place in the index, and where its bitmaps and lists end.
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    lane: usize,
-    dense_end: usize,
-    sparse_end: usize,
+/// Where a reader of one shelf is.
+#[derive(Debug)]
+struct Arm {
+    shelf: usize,
+    /// The block after the one that is being read.
+    next_block: usize,
+    /// Entries of the current block that the rows let through and that are not yet read.
+    left: Row,
+    /// The next document found, where it was looked for.
+    found: Option<u32>,
 }
 
 impl Cursor {
     /// Goes to the front of the index, for a query.
     pub fn start(&mut self, index: &Index, query: &Query) {
-        self.steps.clear();
-        self.dense.clear();
-        self.sparse.clear();
-        self.block.clear();
-        (self.block_start, self.word, self.seen) = (0, 0, 0);
-        self.next_words = FIRST_BLOCK_WORDS;
-        for (lane, (name, _)) in index.lanes.iter().enumerate() {
-            let all = query.values(*name);
-            let values = if self.sabotage == Sabotage::MultiValue { &all[..all.len().min(1)] } else { all };
-            for value in values {
-                self.add(index.wanted.get(value.index()));
-            }
-            self.steps.push(Step { lane, dense_end: self.dense.len(), sparse_end: self.sparse.len() });
+        self.has.clear(index.value_bits());
+        self.rows.clear();
+        self.band_ends.clear();
+        self.arms.clear();
+        self.seen = 0;
+        let most = if self.sabotage == Sabotage::MultiValue { 1 } else { usize::MAX };
+        for lane in Lane::all() {
+            let bits = index.lanes[lane.index()];
+            query.values(lane).iter().take(most).for_each(|value| self.has.add(bits, *value));
         }
-        self.excluded = (self.dense.len(), self.sparse.len());
-        if self.sabotage != Sabotage::Not {
-            for value in query.lanes().flatten() {
-                self.add(index.excluded.get(value.index()));
+        for band in &index.bands.all {
+            let from = self.rows.len();
+            let values = query.values(band.lane);
+            if values.is_empty() {
+                self.rows.push(band.first);
+            }
+            for value in values.iter().take(most) {
+                match band.row(*value) {
+                    Some(row) if self.rows[from..].contains(&row) => {}
+                    Some(row) => self.rows.push(row),
+                    None => {
+                        self.rows.truncate(from);
+                        break;
+                    }
+                }
+            }
+            if self.rows.len() > from {
+                self.band_ends.push(self.rows.len());
             }
         }
-    }
-
-    fn add(&mut self, posting: Option<&Posting>) {
-        match posting {
-            None | Some(Posting::Empty) => {}
-            Some(&Posting::Dense(bitmap)) => self.dense.push(bitmap),
-            Some(&Posting::Sparse(from, to)) => self.sparse.push((from, to)),
+        for network in query.values(Lane::NETWORK) {
+            let values = index.shelf_lane.map_or(&[][..], |lane| query.values(lane));
+            for key in values.iter().map(|value| Some(*value)).chain([None]) {
+                if let Some(&shelf) = index.shelf_of.get(&(*network, key)) {
+                    self.arms.push(Arm { shelf: shelf as usize, next_block: 0, left: Row::ZEROS, found: None });
+                }
+            }
         }
     }
 
     /// The next live document that the query meets; none when there are no more. Index and query must be those of
     /// [`start`](Self::start).
     pub fn next(&mut self, index: &Index, live: &Bits, query: &Query) -> Option<u32> {
-        loop {
-            while let Some(word) = self.block.get_mut(self.word) {
-                if *word == 0 {
-                    self.word += 1;
-                    continue;
-                }
-                let bit = word.trailing_zeros() as usize;
-                *word &= *word - 1;
-                let id = (self.block_start + self.word) * WORD + bit;
-                let document = index.document_of[id];
-                if document >= self.seen && self.checks_hold(index, id, query) {
-                    self.seen = document + 1;
-                    return Some(document);
-                }
+        let Self { has, rows, band_ends, arms, seen, sabotage } = self;
+        let (lanes, residuals) = (&index.lanes, &index.residuals[..]);
+        let reader = Reader { lanes, residuals, has, query, sabotage: *sabotage };
+        let is_live = |document: u32| *sabotage == Sabotage::Tombstone || live.contains(document as usize);
+        let found = arms.iter_mut().filter_map(|arm| {
+            if arm.found.is_none_or(|document| document < *seen) {
+                let shelf = &index.shelves[arm.shelf];
+                arm.found = arm.find(
+                    shelf,
+                    |block| passed(shelf, block, index.bands.rows, rows, band_ends),
+                    |record| {
+                        let document = record::document(record);
+                        (document >= *seen && is_live(document) && reader.holds(record)).then_some(document)
+                    },
+                );
             }
-            if !self.advance(index, live) {
-                return None;
-            }
-        }
+            arm.found
+        });
+        let document = found.min()?;
+        *seen = document + 1;
+        Some(document)
     }
 
     /// No document before this one is still to come; none when no document is.
     #[must_use]
     pub fn position(&self, index: &Index) -> Option<u32> {
-        let id = (self.block_start + self.word) * WORD;
-        let document = index.document_of.get(id)?.max(&self.seen);
-        ((*document as usize) < index.documents()).then_some(*document)
-    }
-
-    fn checks_hold(&self, index: &Index, id: usize, query: &Query) -> bool {
-        if self.sabotage == Sabotage::Residual || !index.checked.contains(id) {
-            return true;
-        }
-        let place = index.residuals.partition_point(|(of, _)| (*of as usize) < id);
-        index.residuals[place].1.iter().all(|residual| residual.holds(query))
-    }
-
-    /// Computes the next block; false at the end of the index.
-    fn advance(&mut self, index: &Index, live: &Bits) -> bool {
-        let start = self.block_start + self.block.len();
-        let end = live.words().len().min(start + self.next_words);
-        self.next_words = (self.next_words * 2).min(LARGEST_BLOCK_WORDS);
-        self.block_start = start;
-        self.word = 0;
-        self.block.clear();
-        self.block.extend_from_slice(&live.words()[start..end]);
-        if self.sabotage == Sabotage::Tombstone {
-            self.block.copy_from_slice(&index.all_live().words()[start..end]);
-        }
-        let (mut dense_from, mut sparse_from) = (0, 0);
-        for place in 0..self.steps.len() {
-            let Step { lane, dense_end, sparse_end } = self.steps[place];
-            self.passed.clear();
-            self.passed.extend_from_slice(&index.lanes[lane].1.words()[start..end]);
-            for &bitmap in &self.dense[dense_from..dense_end] {
-                let words = &index.bitmaps[bitmap as usize].words()[start..end];
-                for (passed, word) in self.passed.iter_mut().zip(words) {
-                    *passed |= word;
-                }
-            }
-            for list in &mut self.sparse[sparse_from..sparse_end] {
-                for &id in ids_in(list, &index.lists, start, end) {
-                    let id = id as usize - start * WORD;
-                    self.passed[id / WORD] |= 1 << (id % WORD);
-                }
-            }
-            (dense_from, sparse_from) = (dense_end, sparse_end);
-            let mut any = 0;
-            for (word, passed) in self.block.iter_mut().zip(&self.passed) {
-                *word &= passed;
-                any |= *word;
-            }
-            if any == 0 {
-                return start < end;
-            }
-        }
-        self.exclude(index, start, end);
-        start < end
-    }
-
-    fn exclude(&mut self, index: &Index, start: usize, end: usize) {
-        for &bitmap in &self.dense[self.excluded.0..] {
-            let words = &index.bitmaps[bitmap as usize].words()[start..end];
-            for (word, excluded) in self.block.iter_mut().zip(words) {
-                *word &= !excluded;
-            }
-        }
-        for list in &mut self.sparse[self.excluded.1..] {
-            for &id in ids_in(list, &index.lists, start, end) {
-                let id = id as usize - start * WORD;
-                self.block[id / WORD] &= !(1 << (id % WORD));
-            }
-        }
+        let next = self.arms.iter().filter_map(|arm| arm.position(&index.shelves[arm.shelf], self.seen)).min()?;
+        ((next as usize) < index.documents()).then_some(next)
     }
 }
 
-/// The ids of a list that lie in the words from `start` to `end`; moves the list past them. Blocks only go forward, and some are left out.
-fn ids_in<'a>(list: &mut (u32, u32), lists: &'a [u32], start: usize, end: usize) -> &'a [u32] {
-    let rest = &lists[list.0 as usize..list.1 as usize];
-    let from = gallop(rest, start * WORD);
-    let to = from + gallop(&rest[from..], end * WORD);
-    list.0 += u32::try_from(to).expect("within a list whose ends are 32 bits");
-    &rest[from..to]
+impl Arm {
+    /// The next document of the shelf that `test` finds in a record; blocks are computed by `passed`.
+    fn find(
+        &mut self,
+        shelf: &Shelf,
+        passed: impl Fn(usize) -> Row,
+        test: impl Fn(&[u16]) -> Option<u32>,
+    ) -> Option<u32> {
+        loop {
+            while let Some(entry) = self.left.take_first() {
+                let entry = (self.next_block - 1) * BLOCK + entry;
+                if let Some(document) = test(shelf.record(entry)) {
+                    return Some(document);
+                }
+            }
+            if self.next_block == shelf.blocks() {
+                return None;
+            }
+            self.left = passed(self.next_block);
+            self.next_block += 1;
+        }
+    }
+
+    fn position(&self, shelf: &Shelf, seen: u32) -> Option<u32> {
+        if let Some(found) = self.found.filter(|document| *document >= seen) {
+            return Some(found);
+        }
+        let left = self.left.peek_first().map(|entry| (self.next_block - 1) * BLOCK + entry);
+        let next = left.or_else(|| (self.next_block < shelf.blocks()).then_some(self.next_block * BLOCK))?;
+        Some(record::document(shelf.record(next)).max(seen))
+    }
 }
 
-/// How many ids are below `bound`, found in time of the logarithm of the answer.
-fn gallop(ids: &[u32], bound: usize) -> usize {
-    let is_below = |id: u32| (id as usize) < bound;
-    let mut step = 1;
-    while step <= ids.len() && is_below(ids[step - 1]) {
-        step *= 2;
+/// The entries of a block that the rows let through.
+fn passed(shelf: &Shelf, block: usize, row_count: usize, rows: &[usize], band_ends: &[usize]) -> Row {
+    let (mut left, of_block) = shelf.block(block, row_count);
+    let Some(of_block) = of_block else { return left };
+    let mut from = 0;
+    for &end in band_ends {
+        match &rows[from..end] {
+            [row] => left.and(&of_block[*row]),
+            several => {
+                let mut any = Row::ZEROS;
+                for row in several {
+                    any.or(&of_block[*row]);
+                }
+                left.and(&any);
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+        from = end;
     }
-    let from = step / 2;
-    from + ids[from..ids.len().min(step)].partition_point(|&id| is_below(id))
+    left
 }

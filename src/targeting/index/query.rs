@@ -9,11 +9,57 @@ use crate::targeting::expression::{Attribute, Version, VersionOf};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Lane(u8);
 
+/// How many values of a lane a request has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Habit {
+    /// One, or none.
+    One,
+    /// A few.
+    Few,
+    /// Up to hundreds.
+    Many,
+}
+
 impl Lane {
     /// How many there are.
     pub const COUNT: usize = 27;
     /// The network.
     pub const NETWORK: Self = Self(0);
+    /// The hour of the listener's week.
+    pub(super) const LISTENER_HOUR: Self = Self::of(Field::ListenerHour);
+
+    /// Every lane.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self::at)
+    }
+
+    /// The lane of that index.
+    pub(super) fn at(index: usize) -> Self {
+        debug_assert!(index < Self::COUNT, "a lane's index");
+        Self(u8::try_from(index).expect("lanes are few"))
+    }
+
+    /// How many values a request has here.
+    pub(super) fn habit(self) -> Habit {
+        let is = |attribute| self == Self::of(Field::Plain(attribute));
+        if [Attribute::Segment, Attribute::Artist].into_iter().any(is) || self == Self::of(Field::KeyValue) {
+            Habit::Many
+        } else if self == Self::of(Field::LineItemHour)
+            || [
+                Attribute::Genre,
+                Attribute::Mood,
+                Attribute::ContentCategory,
+                Attribute::TasteGenre,
+                Attribute::TasteMood,
+            ]
+            .into_iter()
+            .any(is)
+        {
+            Habit::Few
+        } else {
+            Habit::One
+        }
+    }
 
     /// The lane of a field.
     #[must_use]
@@ -87,6 +133,10 @@ impl Query {
             query.ends[lane] = values.partition_point(|(of, _)| of.index() <= lane);
         }
         query.values = values.into_iter().map(|(_, value)| value).collect();
+        debug_assert!(
+            Lane::all().all(|lane| lane.habit() != Habit::One || query.values(lane).len() <= 1),
+            "a request has one value where it can have only one"
+        );
         query
     }
 
@@ -95,14 +145,6 @@ impl Query {
     pub fn values(&self, lane: Lane) -> &[ValueId] {
         let start = lane.index().checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.values[start..self.ends[lane.index()]]
-    }
-
-    /// All values with their lanes.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = &[ValueId]> {
-        (0..Lane::COUNT).map(|lane| {
-            let start = lane.checked_sub(1).map_or(0, |before| self.ends[before]);
-            &self.values[start..self.ends[lane]]
-        })
     }
 
     /// The version of what is asked.
