@@ -3,7 +3,8 @@
 //!
 //! Criterion gives means over many listeners; the table printed first gives percentiles over listeners, each timed on its own: the least of
 //! three passes, as on a shared machine what is more is another's.
-//! `LINE_ITEMS=1000000 cargo bench --bench index -- table` prints the table alone for a catalogue of that size (about 4 GB).
+//! `LINE_ITEMS=1000000 cargo bench --bench index -- table` prints the table alone
+//! for a catalogue of that size.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -27,7 +27,8 @@ const DAYS_A_WEEK: usize = 7;
 pub(super) struct Asked {
     /// Conjunctions that ask for some value.
     pub(super) conjunctions: usize,
-    /// By value: how many ask for it, and a sum over them that equal sets of askers share.
+    /// By value: how many ask for it, and a sum over them that equal sets of askers share. Different sets may share it, too: what follows from
+    /// it is looked at again where it matters, in [`Band::is_exact`].
     values: Vec<(u32, u64)>,
 }
 
@@ -96,19 +97,20 @@ impl Band {
         }
     }
 
-    /// Whether rows alone say who asks for just this set.
+    /// Whether rows alone say who asks for just this set: it is made of whole groups.
     pub(super) fn is_exact(&self, set: &[ValueId]) -> bool {
-        set.iter().all(|value| self.group_of(*value).is_some())
+        let mut missing = [0; EXACT_MAX];
+        missing[..self.group_sizes.len()].copy_from_slice(&self.group_sizes);
+        for value in set {
+            let Some(group) = self.group_of(*value) else { return false };
+            missing[group] -= 1;
+        }
+        missing.iter().zip(&self.group_sizes).all(|(missing, size)| *missing == 0 || missing == size)
     }
 
-    /// Whether the set is made of whole groups: then clearing their rows says who excludes it, of a listener with one value.
+    /// Whether clearing the set's rows says who excludes it: of a listener with one value, where the set is made of whole groups.
     pub(super) fn is_exact_without(&self, set: &[ValueId]) -> bool {
-        let is_whole = |value: &ValueId| {
-            self.group_of(*value).is_some_and(|group| {
-                set.iter().filter(|other| self.group_of(**other) == Some(group)).count() == self.group_sizes[group]
-            })
-        };
-        self.lane.habit() == Habit::One && set.iter().all(is_whole)
+        self.lane.habit() == Habit::One && self.is_exact(set)
     }
 
     fn group_of(&self, value: ValueId) -> Option<usize> {
@@ -187,6 +189,12 @@ impl Bands {
     /// A band for one side of a lane's values: never exact by itself.
     fn add_side(&mut self, lane: Lane, sides: usize, side_of: impl Iterator<Item = usize>) {
         self.push(lane, 1 + sides, Vec::new(), side_of.map(|side| 1 + byte(side)).collect());
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |band: &Band| size_of::<Band>() + size_of_val(&*band.row_of) + size_of_val(&*band.group_sizes);
+        self.all.iter().map(of).sum()
     }
 
     fn push(&mut self, lane: Lane, count: usize, group_sizes: Vec<usize>, row_of: Vec<u8>) {

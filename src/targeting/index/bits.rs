@@ -32,10 +32,4 @@ impl Bits {
     pub fn contains(&self, bit: usize) -> bool {
         self.words[bit / WORD] & (1 << (bit % WORD)) != 0
     }
-
-    /// Number of set bits.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.words.iter().map(|word| word.count_ones() as usize).sum()
-    }
 }

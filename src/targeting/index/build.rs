@@ -42,7 +42,6 @@ type Key = (ValueId, Option<ValueId>);
 #[derive(Debug, Default)]
 pub struct Index {
     documents: usize,
-    conjunctions: usize,
     /// The lane by whose values conjunctions are parted; none in a small index, or where it would not pay.
     pub(super) shelf_lane: Option<Lane>,
     pub(super) shelf_of: HashMap<Key, u32>,
@@ -77,12 +76,6 @@ impl Index {
         self.documents
     }
 
-    /// Number of conjunctions.
-    #[must_use]
-    pub const fn conjunctions(&self) -> usize {
-        self.conjunctions
-    }
-
     /// All documents, live.
     #[must_use]
     pub fn all_live(&self) -> Bits {
@@ -99,6 +92,7 @@ impl Index {
     pub fn bytes(&self) -> usize {
         let shelves: usize = self.shelves.iter().map(Shelf::bytes).sum();
         shelves
+            + self.bands.bytes()
             + self.shelves.len() * size_of::<Shelf>()
             + self.shelf_of.capacity() * (size_of::<Key>() + size_of::<u32>())
             + self.residuals.iter().map(Residual::bytes).sum::<usize>()
@@ -159,7 +153,7 @@ impl Drafts {
     }
 
     fn condition(&mut self, lane: Lane, is_negated: bool, set: &[ValueId]) {
-        let residual = if record::has_room(set) { 0 } else { self.large(lane, is_negated, set) };
+        let residual = if record::has_room(lane, set) { 0 } else { self.large(lane, is_negated, set) };
         let first = number(self.values.len());
         self.values.extend_from_slice(set);
         let values = first..number(self.values.len());
@@ -228,7 +222,7 @@ impl Drafts {
         shelves.iter_mut().for_each(Shelf::shrink);
         let lanes = lane_bits(self.lane_counts);
         let (documents, residuals) = (self.documents, self.residuals);
-        Index { documents, conjunctions, shelf_lane, shelf_of, shelves, bands, lanes, residuals }
+        Index { documents, shelf_lane, shelf_of, shelves, bands, lanes, residuals }
     }
 
     /// The lane whose shelves leave a listener least to read; none if none leaves little.

@@ -72,6 +72,7 @@ impl Compiled {
             let lane = Lane::of(clause.field);
             let mut set: Vec<ValueId> = clause.terms.iter().map(|term| number(clause.field, *term)).collect();
             set.sort_unstable();
+            set.dedup();
             let is_taken = !clause.negated && compiled.wanted.iter().any(|(taken, _)| *taken == lane);
             if is_taken {
                 compiled.residuals.push(Residual::Values { lane, negated: false, set: set.into() });

@@ -6,7 +6,7 @@
 
 use super::ValueId;
 use super::compile::Residual;
-use super::query::{Lane, Query};
+use super::query::{Habit, Lane, Query};
 
 /// Units before the questions: the document.
 const DOCUMENT_UNITS: usize = 2;
@@ -88,26 +88,29 @@ enum Form {
     Wide,
 }
 
-/// How a set is written in a record; none if it has no room in one.
-fn form(set: &[ValueId]) -> Option<Form> {
+/// How a set of a lane is written in a record; none if it has no room in one. Ranges are compared with each of the listener's values, of which there should
+/// not be many.
+fn form(lane: Lane, set: &[ValueId]) -> Option<Form> {
     let is_narrow = set.last().is_none_or(|last| u16::try_from(last.0).is_ok());
     let ranges = ranges(set).count();
     match set.len() {
-        values if is_narrow && ranges * 2 < values && ranges <= INLINE_MAX => Some(Form::Ranges(ranges)),
+        values if is_narrow && ranges * 2 < values && ranges <= INLINE_MAX && lane.habit() != Habit::Many => {
+            Some(Form::Ranges(ranges))
+        }
         values if values > INLINE_MAX => None,
         _ if is_narrow => Some(Form::Values),
         _ => Some(Form::Wide),
     }
 }
 
-/// Whether records have room for a set.
-pub(super) fn has_room(set: &[ValueId]) -> bool {
-    form(set).is_some()
+/// Whether records have room for a set of a lane.
+pub(super) fn has_room(lane: Lane, set: &[ValueId]) -> bool {
+    form(lane, set).is_some()
 }
 
 /// Asks that a value of the set is there, or none. False if there is no room for it.
 pub(super) fn ask(lane: Lane, is_negated: bool, set: &[ValueId], into: &mut Vec<u16>) -> bool {
-    match form(set) {
+    match form(lane, set) {
         None => return false,
         Some(Form::Values) => {
             into.push(head(lane, VALUES, is_negated, set.len()));

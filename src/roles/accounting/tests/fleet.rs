@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::accounting::{Lease, LevelId, Refusal, SERVERS_MAX, ServerState, UnbilledReason};
 use crate::model::{AdvertiserId, ImpressionId, LeaseId};
-use crate::roles::accounting::sim::advertiser;
+use crate::roles::accounting::sim::{advertiser, line_entity};
 
 fn leases(sim: &Sim) -> BTreeMap<LeaseId, Lease> {
     let mut all = sim.ledger.remembered_leases().expect("reads");
@@ -213,6 +213,29 @@ fn a_lease_that_waits_for_a_server_that_is_gone_goes_back_untouched() {
     let untouched = |event: &Event| matches!(event, Event::LeaseReturned(lease) if lease.boot_id == before && lease.drawn == Micros::ZERO && lease.drawn_count == 0);
     assert_eq!(sim.events().iter().filter(|event| untouched(event)).count(), granted);
     assert!(granted > 0 && sim.handed.values().all(|(_, boot_id)| *boot_id != before));
+}
+
+#[test]
+fn a_new_run_of_a_server_is_given_at_once_what_the_run_before_it_drew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::with_servers(dir.path(), 12, 2);
+    sim.change(advertiser(Some(100_000_000)));
+    sim.change(line_entity(2, Some(100_000_000), None));
+    let first_lease = |sim: &Sim| {
+        let boot_id = sim.servers[0].boot_id;
+        sim.events().into_iter().find_map(|event| match event {
+            Event::LeaseGranted(granted) if granted.boot_id == boot_id && granted.line_item_id == line(2) => {
+                Some(granted.max_ordinals)
+            }
+            _ => None,
+        })
+    };
+    (0..60).for_each(|_| sim.pass(1_000));
+    assert_eq!(first_lease(&sim), Some(20), "nothing was known of it");
+    sim.restart(0);
+    (0..3).for_each(|_| sim.pass(1_000));
+    // It drew five or six a second: so many last for a quarter of an hour.
+    assert_eq!(first_lease(&sim), Some(5_120));
 }
 
 #[test]
