@@ -8,7 +8,7 @@ use segue::event_log::{
     KEY_BYTES_MAX, LogError, LogOwner, LogReader, NewRecord, PartitionGroup, Position, Record, SharedLog, Topic,
 };
 
-use super::{Embedded, Kafka, NOW, Opens};
+use super::{Embedded, Kafka, Opens, now};
 use crate::harness::suite;
 
 /// Longest wait for what must come; far beyond what it takes.
@@ -100,7 +100,7 @@ fn each_record_is_acknowledged_with_its_place_and_read_there(opens: &impl Opens)
     for one in &read {
         let number: usize = String::from_utf8_lossy(&one.payload).parse().expect("a number");
         assert_eq!(one.key, keys[number].as_bytes());
-        assert_eq!((one.topic, one.at), (Topic::Events, NOW));
+        assert_eq!((one.topic, one.at), (Topic::Events, now()));
         assert_eq!(Position { partition: one.partition, offset: one.offset }, places[number]);
         assert_eq!(one.partition, log.partition_counts().partition(Topic::Events, &one.key));
         assert!(last.insert(one.partition, number).is_none_or(|before| before < number), "in order: {read:?}");

@@ -12,7 +12,7 @@ use segue::events::DeadLetterReason;
 use segue::model::{ServerId, WallMs};
 use serde_json::Value;
 
-use super::{NOW, connection};
+use super::{connection, now};
 use crate::harness::{folder, segue};
 
 /// Longest wait for what must come.
@@ -33,7 +33,7 @@ impl Broker {
         let admin = Admin::connect(&connection).expect("the broker answers");
         admin.make(&plans.iter().collect::<Vec<_>>()).expect("topics are made");
         let config = KafkaLogConfig { connection: connection.clone(), partitions, compression: Compression::default() };
-        let log = KafkaLog::open(config, || NOW).expect("connects");
+        let log = KafkaLog::open(config, now).expect("connects");
         Some(Self { connection, log })
     }
 
@@ -44,12 +44,12 @@ impl Broker {
     }
 
     /// Appends a record and the letter about it, as a role would.
-    fn bury(&self, topic: Topic, key: &[u8], payload: &[u8], now: WallMs) -> Position {
+    fn bury(&self, topic: Topic, key: &[u8], payload: &[u8], found_at: WallMs) -> Position {
         let place = self.append(NewRecord { topic, key: key.to_vec(), payload: payload.to_vec() });
         let Position { partition, offset } = place;
-        let record = Record { offset, topic, partition, key: key.to_vec(), at: NOW, payload: payload.to_vec() };
+        let record = Record { offset, topic, partition, key: key.to_vec(), at: now(), payload: payload.to_vec() };
         let reason = Reason { code: DeadLetterReason::UnknownKind, detail: "a kind of tomorrow".to_owned() };
-        self.append(dead_letter::record(&record, &reason, now, SERVER));
+        self.append(dead_letter::record(&record, &reason, found_at, SERVER));
         place
     }
 
@@ -160,18 +160,18 @@ fn a_letter_is_listed_replayed_with_its_key_and_waits_again_when_that_was_in_vai
 fn a_record_too_large_for_a_letter_is_replayed_from_its_place() {
     let Some(broker) = Broker::new("a_record_too_large_for_a_letter_is_replayed_from_its_place") else { return };
     let large = vec![7; PAYLOAD_BYTES_MAX + 1];
-    broker.bury(Topic::Events, b"a", &large, NOW);
+    broker.bury(Topic::Events, b"a", &large, now());
     // As if its place had been removed since: there never was one.
     let gone = Record {
         offset: 999,
         topic: Topic::Events,
         partition: 5,
         key: b"b".to_vec(),
-        at: NOW,
+        at: now(),
         payload: vec![8; PAYLOAD_BYTES_MAX + 1],
     };
     let reason = Reason { code: DeadLetterReason::Refused, detail: "no".to_owned() };
-    broker.append(dead_letter::record(&gone, &reason, NOW, SERVER));
+    broker.append(dead_letter::record(&gone, &reason, now(), SERVER));
     broker.append(NewRecord { topic: Topic::DeadLetter, key: Vec::new(), payload: b"\xFF".to_vec() });
     let replayed = broker.run(&["replay", "--all"]);
     let text = stdout(&replayed);
@@ -194,7 +194,7 @@ fn a_record_too_large_for_a_letter_is_replayed_from_its_place() {
 #[test]
 fn what_can_not_be_replayed_is_told() {
     let Some(broker) = Broker::new("what_can_not_be_replayed_is_told") else { return };
-    broker.bury(Topic::Catalog, b"entity", b"old revision", NOW);
+    broker.bury(Topic::Catalog, b"entity", b"old revision", now());
     let refused = broker.run(&["replay", "--all"]);
     let text = stdout(&refused);
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));

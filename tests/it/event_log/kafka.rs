@@ -10,7 +10,7 @@ use segue::event_log::kafka::{
 };
 use segue::event_log::{LogError, LogReader, NewRecord, Position, SharedLog, Topic};
 
-use super::{Kafka, NOW, Opens, connection, partitions};
+use super::{Kafka, Opens, connection, now, partitions};
 use crate::harness::engine;
 
 /// Longest wait for what must come; far beyond what it takes.
@@ -36,7 +36,7 @@ fn records_travel_compressed_either_way_and_one_too_large_harms_no_other() {
         return;
     };
     for compression in [Compression::Zstd, Compression::Lz4] {
-        let log = KafkaLog::open(kafka.config(compression), || NOW).expect("connects");
+        let log = KafkaLog::open(kafka.config(compression), now).expect("connects");
         assert_eq!(round_trip(&log, vec![7; 100_000]).expect("travels"), vec![7; 100_000]);
         let refused = round_trip(&log, vec![7; 2_000_000]);
         assert!(matches!(refused, Err(LogError::Kafka(Trouble::TooLarge { .. }))), "{refused:?}");
@@ -79,9 +79,9 @@ fn every_login_works_with_and_without_encryption_and_a_wrong_password_is_told() 
                 let connection = Connection { brokers: brokers.clone(), security, ..kafka.0.clone() };
                 KafkaLogConfig { connection, ..kafka.config(Compression::Zstd) }
             };
-            let log = KafkaLog::open(with(&password), || NOW).expect("connects");
+            let log = KafkaLog::open(with(&password), now).expect("connects");
             assert!(log.reader(Topic::Events, &[]).is_ok());
-            let refused = KafkaLog::open(with("not the password"), || NOW).expect_err("a wrong password");
+            let refused = KafkaLog::open(with("not the password"), now).expect_err("a wrong password");
             let told = refused.to_string();
             assert!(matches!(refused, Trouble::Refused { .. }), "{mechanism:?}, encrypted {encrypted}: {told}");
             assert!(told.contains("check kafka.user, kafka.password_file") && !told.contains('\n'), "{told}");
@@ -112,7 +112,7 @@ fn a_broker_that_is_not_there_is_told() {
 fn missing_topics_are_told_at_the_start() {
     let Some(connection) = connection("missing_topics_are_told_at_the_start") else { return };
     let config = KafkaLogConfig { connection, partitions: partitions(), compression: Compression::Zstd };
-    let told = KafkaLog::open(config, || NOW).expect_err("no topics").to_string();
+    let told = KafkaLog::open(config, now).expect_err("no topics").to_string();
     assert!(told.contains(".segue.events, ") && told.contains("run `segue topics apply`"), "{told}");
 }
 

@@ -8,9 +8,10 @@ mod page;
 mod shipping;
 mod topics;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
+use segue::clock::Clock;
 use segue::event_log::kafka::topics::{Admin, TopicPlan};
 use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
 use segue::event_log::{EmbeddedLog, EmbeddedLogConfig, PartitionCounts, Topic};
@@ -20,8 +21,12 @@ use tempfile::TempDir;
 
 use crate::harness::{engine, folder};
 
-/// What every record is stamped with.
-const NOW: WallMs = WallMs(1_700_000_000_000);
+/// What every record is stamped with: the present, as of the first look. A broker judges the age of records by a clock of its own, and removes in the
+/// middle of a test what is of another year.
+fn now() -> WallMs {
+    static NOW: LazyLock<WallMs> = LazyLock::new(|| Clock::real().now().wall);
+    *NOW
+}
 
 /// Few partitions: each costs the broker files.
 fn partitions() -> PartitionCounts {
@@ -52,7 +57,7 @@ impl Opens for Embedded {
         let identity = Identity { server: ServerId::from_u128(1), boot: BootId::from_u128(2) };
         let config = EmbeddedLogConfig { partitions: partitions(), ..EmbeddedLogConfig::new(self.0.path(), identity) };
         let disk: SharedDisk = Arc::new(RealDisk);
-        Arc::new(EmbeddedLog::open(&config, &disk, || NOW).expect("opens"))
+        Arc::new(EmbeddedLog::open(&config, &disk, now).expect("opens"))
     }
 }
 
@@ -78,7 +83,7 @@ impl Opens for Kafka {
     type Log = KafkaLog;
 
     fn open(&self) -> KafkaLog {
-        KafkaLog::open(self.config(Compression::Zstd), || NOW).expect("connects")
+        KafkaLog::open(self.config(Compression::Zstd), now).expect("connects")
     }
 }
 

@@ -12,7 +12,7 @@ use segue::journal::{Identity, RealDisk, SharedDisk};
 use segue::model::{BootId, ServerId};
 use tempfile::TempDir;
 
-use super::{Embedded, Kafka, NOW, Opens};
+use super::{Embedded, Kafka, Opens, now};
 use crate::harness::{folder, wait_until};
 
 /// A server with a journal.
@@ -27,7 +27,7 @@ impl Server {
         let (dir, disk): (TempDir, SharedDisk) = (folder(), Arc::new(RealDisk));
         let identity = Identity { server: ServerId::from_u128(9), boot: BootId::from_u128(9) };
         let config = EmbeddedLogConfig::new(dir.path(), identity);
-        let journal = Arc::new(EmbeddedLog::open(&config, &disk, || NOW).expect("opens"));
+        let journal = Arc::new(EmbeddedLog::open(&config, &disk, now).expect("opens"));
         Self { journal, dir, disk }
     }
 

@@ -1,16 +1,18 @@
 //! `segue topics apply` as an operator meets it, against the broker beside the tests.
 
 use std::process::Output;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::MetadataTopic;
 use segue::event_log::kafka::{Compression, Connection, KafkaLog, KafkaLogConfig};
 use segue::event_log::{PartitionCounts, Topic};
 use serde_json::Value;
 
-use super::{NOW, connection};
-use crate::harness::{folder, segue};
+use super::{connection, now};
+use crate::harness::{folder, segue, wait_until};
 
 fn apply(connection: &Connection, more: &[&str]) -> Output {
     let brokers = format!("kafka.brokers={}", connection.brokers);
@@ -37,6 +39,12 @@ fn make(connection: &Connection, name: &str, partitions: i32, settings: &[(&str,
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let made = runtime.block_on(client.create_topics([&topic], &AdminOptions::new())).expect("answered");
     made[0].as_ref().expect("made");
+    // It is made when the controller has it; a broker knows of it a moment later.
+    wait_until("the broker leads the new topic", || {
+        let told = client.inner().fetch_metadata(Some(&name), Duration::from_secs(5)).expect("answered");
+        let led = |topic: &MetadataTopic| topic.partitions().iter().filter(|one| one.leader() >= 0).count();
+        told.topics().first().map_or(0, led) == usize::try_from(partitions).expect("few")
+    });
 }
 
 fn stderr(output: &Output) -> String {
@@ -65,7 +73,7 @@ fn topics_are_made_once_and_then_as_they_should_be() {
     assert!(report.iter().any(|(name, _)| *name == format!("{}segue.events", connection.topic_prefix)));
     // A server is content with them.
     let partitions = PartitionCounts::default();
-    let log = KafkaLog::open(KafkaLogConfig { connection, partitions, compression: Compression::Zstd }, || NOW);
+    let log = KafkaLog::open(KafkaLogConfig { connection, partitions, compression: Compression::Zstd }, now);
     log.expect("a log on these topics");
 }
 
@@ -96,7 +104,7 @@ fn another_partition_count_is_refused_and_nothing_made() {
     assert_eq!(told.lines().count(), 1, "{told}");
     let partitions = PartitionCounts::default();
     let config = KafkaLogConfig { connection, partitions, compression: Compression::Zstd };
-    let told = KafkaLog::open(config, || NOW).expect_err("no topics").to_string();
+    let told = KafkaLog::open(config, now).expect_err("no topics").to_string();
     assert!(told.contains("has no topic") && !told.contains("segue.ledger"), "{told}");
 }
 
@@ -117,7 +125,7 @@ fn too_few_brokers_and_too_few_replicas_are_told() {
         make(&connection, topic.name(), partitions, &[("min.insync.replicas", "2")]);
     }
     let config = KafkaLogConfig { connection, partitions: counts, compression: Compression::Zstd };
-    let told = KafkaLog::open(config, || NOW).expect_err("nothing could be appended").to_string();
+    let told = KafkaLog::open(config, now).expect_err("nothing could be appended").to_string();
     assert!(told.contains("has 1 replicas in sync and takes records from 2 on"), "{told}");
 }
 
