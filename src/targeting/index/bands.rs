@@ -13,8 +13,13 @@ use super::query::{Habit, Lane};
 
 /// Most groups of values that get a row each; with more, some share.
 const EXACT_MAX: usize = 32;
-/// Rows that many values share, where a lane has more groups than rows.
-const SHARED: u8 = 16;
+/// Rows of groups of their own, and rows that the other values share, where a lane has more groups than rows: for a lane of which much is asked, for one of
+/// which a listener has few values, and for any other. A row costs an eighth of a byte an entry, and pays by the records that need not be read.
+const MUCH: (usize, u8) = (8, 16);
+const FEW: (usize, u8) = (12, 16);
+const LITTLE: (usize, u8) = (1, 16);
+/// Parts of a hundred: much is asked of a lane of which as many conjunctions ask something.
+const MUCH_ASKED: usize = 30;
 /// A lane of which fewer than one entry in this many asks anything gets no rows for values.
 const ASKED_ONE_IN: usize = 512;
 /// In [`Band::row_of`]: the value has no row, and tells nothing.
@@ -137,8 +142,7 @@ impl Bands {
         lanes.sort_by_key(|lane| std::cmp::Reverse(asked[lane.index()].conjunctions));
         let mut bands = Self { of_lane: vec![Vec::new(); Lane::COUNT], ..Self::default() };
         for lane in lanes {
-            let is_rare = asked[lane.index()].conjunctions * ASKED_ONE_IN < conjunctions;
-            bands.add_lane(lane, &asked[lane.index()], is_rare);
+            bands.add_lane(lane, &asked[lane.index()], conjunctions);
         }
         bands
     }
@@ -148,7 +152,9 @@ impl Bands {
         self.of_lane[lane.index()].iter().map(|&place| &self.all[place])
     }
 
-    fn add_lane(&mut self, lane: Lane, asked: &Asked, is_rare: bool) {
+    fn add_lane(&mut self, lane: Lane, asked: &Asked, conjunctions: usize) {
+        let is_rare = asked.conjunctions * ASKED_ONE_IN < conjunctions;
+        let is_much = asked.conjunctions * 100 >= conjunctions * MUCH_ASKED;
         let values = asked.values.len();
         let groups = asked.groups();
         if !is_rare && groups.len() <= EXACT_MAX {
@@ -161,8 +167,9 @@ impl Bands {
         }
         match lane.habit() {
             _ if is_rare => self.add(lane, values, &[], 0),
-            Habit::One => self.add(lane, values, &groups[..8], SHARED),
-            Habit::Few => self.add(lane, values, &groups[..16], SHARED),
+            Habit::One if is_much => self.add(lane, values, &groups[..MUCH.0], MUCH.1),
+            Habit::One => self.add(lane, values, &groups[..LITTLE.0], LITTLE.1),
+            Habit::Few => self.add(lane, values, &groups[..FEW.0], FEW.1),
             // A listener of so many values has some of every shared row.
             Habit::Many => self.add(lane, values, &[], 0),
         }

@@ -82,9 +82,9 @@ impl Index {
         Bits::set(self.documents)
     }
 
-    /// Bits that a reader needs for what a listener has.
-    pub(super) fn value_bits(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.count).sum()
+    /// Words that a reader needs for what a listener has.
+    pub(super) fn value_words(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.words()).sum()
     }
 
     /// Bytes that it takes, what its line items' large sets take included.
@@ -125,7 +125,7 @@ struct Draft {
 struct DraftCondition {
     lane: Lane,
     is_negated: bool,
-    residual: u32,
+    residual: Option<u32>,
     values: Range<u32>,
 }
 
@@ -136,24 +136,26 @@ impl Drafts {
         self.residuals.extend(compiled.residuals.iter().cloned());
         let first = number(self.conditions.len());
         let mut network = None;
+        let mut room =
+            record::Room::for_questions(compiled.wanted.len() + compiled.excluded.len() + compiled.residuals.len());
         for (lane, set) in &compiled.wanted {
             if *lane == Lane::NETWORK {
                 network = set.first().copied();
             } else {
                 self.asked[lane.index()].add(this, set);
-                self.condition(*lane, false, set);
+                self.condition(*lane, false, set, &mut room);
             }
         }
         for (lane, set) in &compiled.excluded {
-            self.condition(*lane, true, set);
+            self.condition(*lane, true, set, &mut room);
         }
         let network = network.expect("every conjunction asks for its network");
         let conditions = first..number(self.conditions.len());
         self.conjunctions.push(Draft { document, network, conditions, residuals });
     }
 
-    fn condition(&mut self, lane: Lane, is_negated: bool, set: &[ValueId]) {
-        let residual = if record::has_room(lane, set) { 0 } else { self.large(lane, is_negated, set) };
+    fn condition(&mut self, lane: Lane, is_negated: bool, set: &[ValueId], room: &mut record::Room) {
+        let residual = (!room.take(lane, set)).then(|| self.large(lane, is_negated, set));
         let first = number(self.values.len());
         self.values.extend_from_slice(set);
         let values = first..number(self.values.len());
@@ -245,10 +247,10 @@ impl Drafts {
 }
 
 fn lane_bits(counts: [usize; Lane::COUNT]) -> [LaneBits; Lane::COUNT] {
-    let mut first = 0;
+    let mut first_word = 0;
     counts.map(|count| {
-        let lane = LaneBits { first, count };
-        first += count;
+        let lane = LaneBits { first_word, count };
+        first_word += lane.words();
         lane
     })
 }

@@ -3,8 +3,8 @@
 use super::bits::Bits;
 use super::build::Index;
 use super::query::{Lane, Query};
-use super::record::{self, Possessions, Reader};
-use super::shelf::{BLOCK, Row, Shelf};
+use super::record::{Possessions, Reader};
+use super::shelf::{Block, Row};
 
 /// A fault put into reading, so that tests can show that they would see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,31 +33,36 @@ pub struct Cursor {
     band_ends: Vec<usize>,
     /// The shelves that are read, each from its front.
     arms: Vec<Arm>,
+    /// Memory of arms that were read before.
+    spare: Vec<Vec<u32>>,
     /// One past the last document yielded.
     seen: u32,
     pub(crate) sabotage: Sabotage,
 }
 
-/// Where a reader of one shelf is.
+/// Where a reader of one shelf is. It reads a block at a time: then the processor waits for the memory of many entries at once, not for one after the other.
 #[derive(Debug)]
 struct Arm {
     shelf: usize,
-    /// The block after the one that is being read.
+    /// The block after the one that was read.
     next_block: usize,
-    /// Entries of the current block that the rows let through and that are not yet read.
-    left: Row,
-    /// The next document found, where it was looked for.
-    found: Option<u32>,
+    /// Documents found in the block, in order.
+    found: Vec<u32>,
+    /// How many of them were yielded.
+    yielded: usize,
 }
 
 impl Cursor {
     /// Goes to the front of the index, for a query.
     pub fn start(&mut self, index: &Index, query: &Query) {
-        self.has.clear(index.value_bits());
+        self.has.clear(index.value_words());
         self.rows.clear();
         self.band_ends.clear();
-        self.arms.clear();
+        self.spare.extend(self.arms.drain(..).map(|arm| arm.found));
         self.seen = 0;
+        if index.documents() == 0 {
+            return;
+        }
         let most = if self.sabotage == Sabotage::MultiValue { 1 } else { usize::MAX };
         for lane in Lane::all() {
             let bits = index.lanes[lane.index()];
@@ -87,7 +92,9 @@ impl Cursor {
             let values = index.shelf_lane.map_or(&[][..], |lane| query.values(lane));
             for key in values.iter().map(|value| Some(*value)).chain([None]) {
                 if let Some(&shelf) = index.shelf_of.get(&(*network, key)) {
-                    self.arms.push(Arm { shelf: shelf as usize, next_block: 0, left: Row::ZEROS, found: None });
+                    let mut found = self.spare.pop().unwrap_or_default();
+                    found.clear();
+                    self.arms.push(Arm { shelf: shelf as usize, next_block: 0, found, yielded: 0 });
                 }
             }
         }
@@ -96,82 +103,73 @@ impl Cursor {
     /// The next live document that the query meets; none when there are no more. Index and query must be those of
     /// [`start`](Self::start).
     pub fn next(&mut self, index: &Index, live: &Bits, query: &Query) -> Option<u32> {
-        let Self { has, rows, band_ends, arms, seen, sabotage } = self;
-        let (lanes, residuals) = (&index.lanes, &index.residuals[..]);
-        let reader = Reader { lanes, residuals, has, query, sabotage: *sabotage };
-        let is_live = |document: u32| *sabotage == Sabotage::Tombstone || live.contains(document as usize);
-        let found = arms.iter_mut().filter_map(|arm| {
-            if arm.found.is_none_or(|document| document < *seen) {
-                let shelf = &index.shelves[arm.shelf];
-                arm.found = arm.find(
-                    shelf,
-                    |block| passed(shelf, block, index.bands.rows, rows, band_ends),
-                    |record| {
-                        let document = record::document(record);
-                        (document >= *seen && is_live(document) && reader.holds(record)).then_some(document)
-                    },
-                );
-            }
-            arm.found
-        });
-        let document = found.min()?;
-        *seen = document + 1;
-        Some(document)
+        let Self { has, rows, band_ends, arms, seen, sabotage, .. } = self;
+        let mut first = None;
+        for arm in &mut *arms {
+            let document = loop {
+                match arm.found.get(arm.yielded) {
+                    Some(document) if *document < *seen => arm.yielded += 1,
+                    Some(document) => break Some(*document),
+                    None if arm.next_block == index.shelves[arm.shelf].blocks() => break None,
+                    None => {
+                        let (lanes, residuals) = (&index.lanes, &index.residuals[..]);
+                        let reader = Reader { lanes, residuals, has, query, sabotage: *sabotage };
+                        let block = index.shelves[arm.shelf].block(arm.next_block, index.bands.rows);
+                        arm.read(&block, &passed(&block, rows, band_ends), &reader, live);
+                    }
+                }
+            };
+            first = first.into_iter().chain(document).min();
+        }
+        *seen = first? + 1;
+        first
     }
 
     /// No document before this one is still to come; none when no document is.
     #[must_use]
     pub fn position(&self, index: &Index) -> Option<u32> {
-        let next = self.arms.iter().filter_map(|arm| arm.position(&index.shelves[arm.shelf], self.seen)).min()?;
+        let next = |arm: &Arm| {
+            let found = arm.found[arm.yielded..].iter().find(|document| **document >= self.seen);
+            found.copied().or_else(|| index.shelves[arm.shelf].first_document(arm.next_block))
+        };
+        let next = self.arms.iter().filter_map(next).min()?.max(self.seen);
         ((next as usize) < index.documents()).then_some(next)
     }
 }
 
 impl Arm {
-    /// The next document of the shelf that `test` finds in a record; blocks are computed by `passed`.
-    fn find(
-        &mut self,
-        shelf: &Shelf,
-        passed: impl Fn(usize) -> Row,
-        test: impl Fn(&[u16]) -> Option<u32>,
-    ) -> Option<u32> {
-        loop {
-            while let Some(entry) = self.left.take_first() {
-                let entry = (self.next_block - 1) * BLOCK + entry;
-                if let Some(document) = test(shelf.record(entry)) {
-                    return Some(document);
-                }
+    /// Finds what matches among the entries of the next block that passed its rows.
+    fn read(&mut self, block: &Block<'_>, passed: &Row, reader: &Reader<'_>, live: &Bits) {
+        self.next_block += 1;
+        self.yielded = 0;
+        self.found.clear();
+        for entry in passed.ones() {
+            let document = block.document(entry);
+            let is_live = reader.sabotage == Sabotage::Tombstone || live.contains(document as usize);
+            if is_live
+                && block.record(entry).is_none_or(|record| reader.holds(record))
+                && self.found.last() != Some(&document)
+            {
+                self.found.push(document);
             }
-            if self.next_block == shelf.blocks() {
-                return None;
-            }
-            self.left = passed(self.next_block);
-            self.next_block += 1;
         }
-    }
-
-    fn position(&self, shelf: &Shelf, seen: u32) -> Option<u32> {
-        if let Some(found) = self.found.filter(|document| *document >= seen) {
-            return Some(found);
-        }
-        let left = self.left.peek_first().map(|entry| (self.next_block - 1) * BLOCK + entry);
-        let next = left.or_else(|| (self.next_block < shelf.blocks()).then_some(self.next_block * BLOCK))?;
-        Some(record::document(shelf.record(next)).max(seen))
     }
 }
 
 /// The entries of a block that the rows let through.
-fn passed(shelf: &Shelf, block: usize, row_count: usize, rows: &[usize], band_ends: &[usize]) -> Row {
-    let (mut left, of_block) = shelf.block(block, row_count);
-    let Some(of_block) = of_block else { return left };
+fn passed(block: &Block<'_>, rows: &[usize], band_ends: &[usize]) -> Row {
+    let mut left = block.all();
+    if block.rows.is_empty() {
+        return left;
+    }
     let mut from = 0;
     for &end in band_ends {
         match &rows[from..end] {
-            [row] => left.and(&of_block[*row]),
+            [row] => left.and(&block.rows[*row]),
             several => {
                 let mut any = Row::ZEROS;
                 for row in several {
-                    any.or(&of_block[*row]);
+                    any.or(&block.rows[*row]);
                 }
                 left.and(&any);
             }

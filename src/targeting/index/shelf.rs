@@ -3,7 +3,7 @@
 use super::ValueId;
 use super::bands::{Bands, is_hours_on_days};
 use super::query::Lane;
-use super::record;
+use super::record::Writer;
 
 /// Entries of a block; a row of it is a line of the processor's cache.
 pub(super) const BLOCK: usize = 512;
@@ -47,18 +47,12 @@ impl Row {
         self.0.iter().fold(0, |all, word| all | word) == 0
     }
 
-    /// Takes out the first entry that is set.
-    pub(super) fn take_first(&mut self) -> Option<usize> {
-        let place = self.0.iter().position(|word| *word != 0)?;
-        let bit = self.0[place].trailing_zeros() as usize;
-        self.0[place] &= self.0[place] - 1;
-        Some(place * 64 + bit)
-    }
-
-    /// The first entry that is set.
-    pub(super) fn peek_first(&self) -> Option<usize> {
-        let place = self.0.iter().position(|word| *word != 0)?;
-        Some(place * 64 + self.0[place].trailing_zeros() as usize)
+    /// The entries that are set, in order.
+    pub(super) fn ones(&self) -> impl Iterator<Item = usize> {
+        (0..).step_by(64).zip(self.0).flat_map(|(first, word)| {
+            let words = std::iter::successors(Some(word), |left| Some(left & left.wrapping_sub(1)));
+            words.take_while(|left| *left != 0).map(move |left| first + left.trailing_zeros() as usize)
+        })
     }
 
     fn put(&mut self, bit: usize, value: bool) {
@@ -72,9 +66,43 @@ impl Row {
 pub(super) struct Shelf {
     /// Block by block, all rows of one side by side; none where the shelf is small.
     rows: Vec<Row>,
-    /// Where each entry's record begins, and the end of the last.
-    starts: Vec<u32>,
+    /// Whose each entry is.
+    documents: Vec<u32>,
+    /// Where each entry's record begins in its block's; [`SETTLED`] if it has none, as rows say all.
+    starts: Vec<u16>,
+    /// Where each block's records begin.
+    block_starts: Vec<u32>,
     records: Vec<u16>,
+}
+
+/// In [`Shelf::starts`]: who passes the rows is met.
+const SETTLED: u16 = u16::MAX;
+
+/// A block, to be read.
+pub(super) struct Block<'a> {
+    /// Its rows, side by side; empty where the shelf is small.
+    pub(super) rows: &'a [Row],
+    documents: &'a [u32],
+    starts: &'a [u16],
+    records: &'a [u16],
+}
+
+impl Block<'_> {
+    /// All its entries.
+    pub(super) fn all(&self) -> Row {
+        Row::first(self.documents.len())
+    }
+
+    /// Whose an entry is.
+    pub(super) fn document(&self, entry: usize) -> u32 {
+        self.documents[entry]
+    }
+
+    /// The entry's record and what lies behind it; none if it asks nothing that rows don't say.
+    pub(super) fn record(&self, entry: usize) -> Option<&[u16]> {
+        let start = self.starts[entry];
+        (start != SETTLED).then(|| &self.records[usize::from(start)..])
+    }
 }
 
 /// A condition of an entry.
@@ -83,14 +111,14 @@ pub(super) struct Condition<'a> {
     pub(super) lane: Lane,
     pub(super) is_negated: bool,
     pub(super) set: &'a [ValueId],
-    /// The residual that asks the same: for sets that no record has room for.
-    pub(super) residual: u32,
+    /// The residual that asks the same, for what a record has no room for.
+    pub(super) residual: Option<u32>,
 }
 
 impl Shelf {
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
-        self.starts.len().saturating_sub(1)
+        self.documents.len()
     }
 
     /// Appends an entry. `conditions` leave out what the shelf itself says; `residuals` are to hold, too.
@@ -102,24 +130,29 @@ impl Shelf {
         residuals: impl Iterator<Item = u32>,
     ) {
         let entry = self.len();
-        if self.starts.is_empty() {
-            self.starts.push(0);
+        if entry.is_multiple_of(BLOCK) {
+            self.rows.resize(self.rows.len() + bands.map_or(0, |bands| bands.rows), Row::ONES);
+            let start = u32::try_from(self.records.len()).expect("records of a shelf take less than 8 GiB");
+            self.block_starts.push(start);
         }
-        if let Some(bands) = bands
-            && entry.is_multiple_of(BLOCK)
-        {
-            self.rows.resize(self.rows.len() + bands.rows, Row::ONES);
-        }
-        record::begin(document, &mut self.records);
+        let start = self.records.len() - self.block_starts[entry / BLOCK] as usize;
+        let mut open = Vec::new();
         for condition in conditions {
-            if !bands.is_some_and(|bands| self.mark(bands, entry, &condition))
-                && !record::ask(condition.lane, condition.is_negated, condition.set, &mut self.records)
-            {
-                record::ask_residual(condition.residual, &mut self.records);
+            if !bands.is_some_and(|bands| self.mark(bands, entry, &condition)) {
+                open.push(condition);
             }
         }
-        residuals.for_each(|residual| record::ask_residual(residual, &mut self.records));
-        self.starts.push(u32::try_from(self.records.len()).expect("records of a shelf take less than 8 GiB"));
+        let mut record = Writer::new(&mut self.records);
+        for condition in open {
+            match condition.residual {
+                Some(residual) => record.ask_residual(residual),
+                None => record.ask(condition.lane, condition.is_negated, condition.set),
+            }
+        }
+        residuals.for_each(|residual| record.ask_residual(residual));
+        let has_record = record.end();
+        self.documents.push(document);
+        self.starts.push(if has_record { u16::try_from(start).expect("records are short") } else { SETTLED });
     }
 
     /// Marks in the rows what an entry asks; whether they say all of it.
@@ -151,26 +184,34 @@ impl Shelf {
         self.len().div_ceil(BLOCK)
     }
 
-    /// The entries that a block has, and its rows; none where the shelf is small.
-    pub(super) fn block(&self, block: usize, rows: usize) -> (Row, Option<&[Row]>) {
-        let all = Row::first(self.len() - block * BLOCK);
-        (all, self.rows.get(block * rows..(block + 1) * rows).filter(|rows| !rows.is_empty()))
+    /// A block, with `rows` rows where the shelf has any.
+    pub(super) fn block(&self, block: usize, rows: usize) -> Block<'_> {
+        let entries = block * BLOCK..self.len().min((block + 1) * BLOCK);
+        Block {
+            rows: self.rows.get(block * rows..(block + 1) * rows).unwrap_or_default(),
+            documents: &self.documents[entries.clone()],
+            starts: &self.starts[entries],
+            records: &self.records[self.block_starts[block] as usize..],
+        }
     }
 
-    /// The record of an entry.
-    pub(super) fn record(&self, entry: usize) -> &[u16] {
-        &self.records[self.starts[entry] as usize..self.starts[entry + 1] as usize]
+    /// Whose the first entry of a block is; none where there is no such block.
+    pub(super) fn first_document(&self, block: usize) -> Option<u32> {
+        self.documents.get(block * BLOCK).copied()
     }
 
     /// Gives back room that was not needed.
     pub(super) fn shrink(&mut self) {
         self.rows.shrink_to_fit();
+        self.documents.shrink_to_fit();
         self.starts.shrink_to_fit();
+        self.block_starts.shrink_to_fit();
         self.records.shrink_to_fit();
     }
 
     /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.rows) + size_of_val(&*self.starts) + size_of_val(&*self.records)
+        let records = size_of_val(&*self.starts) + size_of_val(&*self.block_starts) + size_of_val(&*self.records);
+        size_of_val(&*self.rows) + size_of_val(&*self.documents) + records
     }
 }
