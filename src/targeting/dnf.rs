@@ -5,6 +5,7 @@
 //! and *jazz* meets `rock` and `jazz` both. A conjunction that can never hold is left out, and an expression of which none is left is refused.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::expression::{
@@ -178,7 +179,15 @@ fn every(parts: &[Expression], negated: bool) -> Result<Vec<Draft<'_>>, DnfError
         if found.len() * choices.len() > CONJUNCTIONS_ON_THE_WAY_MAX {
             return Err(DnfError::TooManyConjunctions);
         }
-        found = found.iter().flat_map(|draft| choices.iter().filter_map(|choice| draft.and(choice))).collect();
+        found = match <[Draft<'_>; 1]>::try_from(choices) {
+            // Most parts leave no choice: nothing is copied.
+            Ok([choice]) if found.len() == 1 => found.pop().and_then(|draft| draft.and(choice)).into_iter().collect(),
+            Ok([choice]) => found.into_iter().filter_map(|draft| draft.and(choice.clone())).collect(),
+            Err(choices) => {
+                let pairs = found.iter().flat_map(|draft| choices.iter().map(move |choice| (draft, choice)));
+                pairs.filter_map(|(draft, choice)| draft.clone().and(choice.clone())).collect()
+            }
+        };
     }
     Ok(found)
 }
@@ -250,16 +259,17 @@ impl<'e> Draft<'e> {
     }
 
     /// Both together; none if they contradict each other.
-    fn and(&self, other: &Self) -> Option<Self> {
-        let mut both = self.clone();
-        for (&field, wanted) in &other.fields {
-            let merged = both.fields.entry(field).or_default();
-            *merged = merged.and(wanted, field)?;
+    fn and(mut self, other: Self) -> Option<Self> {
+        for (field, wanted) in other.fields {
+            match self.fields.entry(field) {
+                Entry::Vacant(place) => _ = place.insert(wanted),
+                Entry::Occupied(mut known) => *known.get_mut() = known.get().and(&wanted, field)?,
+            }
         }
         for check in &other.checks {
-            add_check(&mut both.checks, check)?;
+            add_check(&mut self.checks, check)?;
         }
-        Some(both)
+        Some(self)
     }
 
     fn finish(self) -> Conjunction<'e> {
