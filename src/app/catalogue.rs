@@ -40,8 +40,8 @@ impl CatalogFeed {
             }
         }
         self.metrics.set(Metric::CatalogVersion, change.version);
-        let (base, delta) = writer.sizes();
-        self.metrics.set(Metric::CatalogLineItems, u64::try_from(base + delta).unwrap_or(u64::MAX));
+        let (base, middle, delta) = writer.sizes();
+        self.metrics.set(Metric::CatalogLineItems, u64::try_from(base + middle + delta).unwrap_or(u64::MAX));
         drop(self.catalog.publish(snapshot));
         drop(writer);
         self.metrics.observe_seconds(Metric::CatalogSwapSeconds, watch.elapsed_seconds());
@@ -49,12 +49,12 @@ impl CatalogFeed {
         wants_rebuild
     }
 
-    /// Builds a new base beside the changes that go on, and puts it in place.
+    /// Builds the part that is wanted beside the changes that go on, and puts it in place.
     fn rebuild(&self) {
         let job = self.writer().begin_rebuild();
-        let base = job.run();
+        let rebuilt = job.run();
         let mut writer = self.writer();
-        if let Some(snapshot) = writer.finish_rebuild(base) {
+        if let Some(snapshot) = writer.finish_rebuild(rebuilt) {
             drop(self.catalog.publish(snapshot));
         }
     }

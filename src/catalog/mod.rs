@@ -7,7 +7,7 @@
 
 mod dictionary;
 mod entity;
-mod halves;
+mod levels;
 mod line;
 #[cfg(test)]
 mod oracle_tests;
@@ -29,7 +29,7 @@ pub use entity::{Entity, EntityId, EntityKind};
 pub use line::{CategoryId, LineEntry, LineSlot};
 pub use publisher::CatalogPublisher;
 pub use rank::{EXPECTED_CLICKS_PER_10_000, Rank};
-pub use rebuild::{RebuildJob, RebuiltBase};
+pub use rebuild::{RebuildJob, Rebuilt};
 pub use resolve::ResolvedBreak;
 pub use revision::{Action, Author, Revision};
 pub use scan::{Scan, ScanScratch};

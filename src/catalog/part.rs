@@ -1,6 +1,7 @@
-//! One of the two halves of a snapshot: an index over line items in order of rank, and which of them are still live.
+//! One of the three levels of a snapshot: an index over line items in order of rank, and which of them are still live.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::line::LineSlot;
@@ -24,6 +25,11 @@ impl Part {
         let index = Index::build(line_items.iter().map(|(_, _, document)| document.as_ref()));
         let lines = line_items.iter().map(|(rank, slot, _)| (*rank, *slot)).collect();
         Self { live: Arc::new(index.all_live()), index: Arc::new(index), lines }
+    }
+
+    /// Which document each line item is.
+    pub(super) fn places(&self) -> HashMap<LineSlot, u32> {
+        self.lines.iter().map(|(_, slot)| *slot).zip(0..).collect()
     }
 
     /// Takes a line item out, by its document.

@@ -1,4 +1,4 @@
-//! Building a base, off the path of changes.
+//! Building a base or a middle, off the path of changes.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,28 +12,47 @@ use crate::model::LineItem;
 use crate::targeting::dnf::normal_form;
 use crate::targeting::index::{Document, Index};
 
-/// What is needed to build a base: everything as of one moment, shared with the catalogue. Send it to another thread and [`run`](Self::run) it.
+/// What is needed to build a part: everything as of one moment, shared with the catalogue. Send it to another thread and [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct RebuildJob {
     pub(super) generation: u64,
-    pub(super) lines: SlotTable<LineEntry>,
-    pub(super) dictionary: Arc<Dictionary>,
+    pub(super) work: Work,
 }
 
-/// A base that was built, to be put in place by [`finish_rebuild`](super::CatalogWriter::finish_rebuild).
+/// What is to be built.
 #[derive(Debug)]
-pub struct RebuiltBase {
+pub(super) enum Work {
+    /// A base of everything.
+    Base { lines: SlotTable<LineEntry>, dictionary: Arc<Dictionary> },
+    /// A middle of these.
+    Middle(Vec<(Rank, LineSlot, Arc<Document>)>),
+}
+
+/// A part that was built, to be put in place by [`finish_rebuild`](super::CatalogWriter::finish_rebuild).
+#[derive(Debug)]
+pub struct Rebuilt {
     pub(super) generation: u64,
-    pub(super) part: Part,
-    pub(super) places: Places,
+    pub(super) part: RebuiltPart,
+}
+
+#[derive(Debug)]
+pub(super) enum RebuiltPart {
+    Base(Part, Places),
+    Middle(Part, Vec<(Rank, LineSlot, Arc<Document>)>),
 }
 
 impl RebuildJob {
-    /// Builds the base: about a second for 100,000 line items.
+    /// Builds the part: a base in about five seconds for a million line items, a middle in a tenth.
     #[must_use]
-    pub fn run(self) -> RebuiltBase {
-        let (part, places, _) = build(&self.lines, &mut &*self.dictionary);
-        RebuiltBase { generation: self.generation, part, places }
+    pub fn run(self) -> Rebuilt {
+        let part = match self.work {
+            Work::Base { lines, dictionary } => {
+                let (part, places, _) = build(&lines, &mut &*dictionary);
+                RebuiltPart::Base(part, places)
+            }
+            Work::Middle(lines) => RebuiltPart::Middle(Part::build(lines.clone()), lines),
+        };
+        Rebuilt { generation: self.generation, part }
     }
 }
 

@@ -10,9 +10,11 @@ use crate::targeting::index::Cursor;
 /// Memory that a scan works in; kept by the caller from one request to the next, so that a scan allocates nothing.
 #[derive(Debug, Default)]
 pub struct ScanScratch {
-    base: Cursor,
-    delta: Cursor,
+    cursors: [Cursor; PARTS],
 }
+
+/// Base, middle, delta.
+const PARTS: usize = 3;
 
 impl ScanScratch {
     /// Empty.
@@ -25,7 +27,7 @@ impl ScanScratch {
     #[cfg(test)]
     pub(crate) fn sabotaged(sabotage: crate::targeting::index::Sabotage) -> Self {
         let mut scratch = Self::new();
-        (scratch.base.sabotage, scratch.delta.sabotage) = (sabotage, sabotage);
+        scratch.cursors.iter_mut().for_each(|cursor| cursor.sabotage = sabotage);
         scratch
     }
 }
@@ -34,8 +36,7 @@ impl ScanScratch {
 #[derive(Debug)]
 pub struct Scan<'a> {
     resolved: &'a ResolvedBreak,
-    base: Side<'a>,
-    delta: Side<'a>,
+    sides: [Side<'a>; PARTS],
 }
 
 /// One part, and its next candidate where it was already looked for.
@@ -58,12 +59,9 @@ impl Snapshot {
     /// Flight, status, caps and money are not looked at: that is for whoever gives reasons.
     pub fn scan<'a>(&'a self, resolved: &'a ResolvedBreak, scratch: &'a mut ScanScratch) -> Scan<'a> {
         debug_assert_eq!(resolved.catalog_version, self.version, "resolved against another snapshot");
-        let ScanScratch { base, delta } = scratch;
-        Scan {
-            resolved,
-            base: Side::start(&self.base, base, resolved),
-            delta: Side::start(&self.delta, delta, resolved),
-        }
+        let [base, middle, delta] = &mut scratch.cursors;
+        let sides = [(&self.base, base), (&self.middle, middle), (&self.delta, delta)];
+        Scan { resolved, sides: sides.map(|(part, cursor)| Side::start(part, cursor, resolved)) }
     }
 }
 
@@ -71,19 +69,21 @@ impl Scan<'_> {
     /// The next candidate; none when there are no more. Not an [`Iterator`], because the bound is asked between steps.
     #[expect(clippy::should_implement_trait, reason = "callers interleave `next` with `bound`")]
     pub fn next(&mut self) -> Option<LineSlot> {
-        self.base.look(self.resolved);
-        self.delta.look(self.resolved);
-        match (self.base.found, self.delta.found) {
-            (Found::Candidate(base, _), Found::Candidate(delta, _)) if base < delta => self.delta.take(),
-            (Found::Candidate(..), _) => self.base.take(),
-            _ => self.delta.take(),
+        let mut best: Option<(Rank, &mut Side<'_>)> = None;
+        for side in &mut self.sides {
+            if let Some(rank) = side.look(self.resolved)
+                && best.as_ref().is_none_or(|(before, _)| *before < rank)
+            {
+                best = Some((rank, side));
+            }
         }
+        best?.1.take()
     }
 
     /// The rank above which nothing unseen can be; none when nothing is left.
     #[must_use]
     pub fn bound(&self) -> Option<Rank> {
-        self.base.bound().max(self.delta.bound())
+        self.sides.iter().filter_map(Side::bound).max()
     }
 }
 
@@ -93,12 +93,17 @@ impl<'a> Side<'a> {
         Self { part, cursor, found: Found::NotLooked }
     }
 
-    fn look(&mut self, resolved: &ResolvedBreak) {
+    /// The next candidate's rank.
+    fn look(&mut self, resolved: &ResolvedBreak) -> Option<Rank> {
         if let Found::NotLooked = self.found {
             self.found = match self.part.next(self.cursor, &resolved.query) {
                 Some((rank, slot)) => Found::Candidate(rank, slot),
                 None => Found::Nothing,
             };
+        }
+        match self.found {
+            Found::Candidate(rank, _) => Some(rank),
+            Found::NotLooked | Found::Nothing => None,
         }
     }
 

@@ -18,7 +18,9 @@ pub struct Snapshot {
     pub(super) dictionary: Arc<Dictionary>,
     /// Most line items, as of some earlier version, less those that changed since.
     pub(super) base: Part,
-    /// The line items that changed since.
+    /// Those of the line items that changed since that were folded together.
+    pub(super) middle: Part,
+    /// The line items that changed last.
     pub(super) delta: Part,
 }
 
@@ -89,7 +91,7 @@ impl Snapshot {
     /// Bytes that the indexes take: for benches and for operators.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
-        self.base.index.bytes() + self.delta.index.bytes()
+        [&self.base, &self.middle, &self.delta].map(|part| part.index.bytes()).iter().sum()
     }
 
     /// Every line item that may serve, in order of slot: for counting and for exhaustive explanation, not for decisions.

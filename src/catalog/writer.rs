@@ -5,10 +5,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::entity::Entity;
-use super::halves::Halves;
+use super::levels::Levels;
+#[cfg(test)]
+use super::levels::Limits;
 use super::line::{CategoryId, LineEntry, LineSlot};
 use super::rank::Rank;
-use super::rebuild::{RebuildJob, RebuiltBase};
+use super::rebuild::{RebuildJob, Rebuilt};
 use super::snapshot::Snapshot;
 use super::tables::Tables;
 use crate::model::{AdvertiserId, Approval, CampaignId, Creative, CreativeId, LineItem, LineItemId, Status};
@@ -24,7 +26,7 @@ pub struct CatalogWriter {
     by_advertiser: Dependents<AdvertiserId>,
     by_campaign: Dependents<CampaignId>,
     by_creative: Dependents<CreativeId>,
-    halves: Halves,
+    levels: Levels,
 }
 
 /// Which line items must be looked at again when an entity changes.
@@ -41,7 +43,8 @@ impl CatalogWriter {
     #[cfg(test)]
     pub(crate) fn with_delta_max(delta_max: usize) -> Self {
         let mut writer = Self::default();
-        writer.halves.delta_max = delta_max;
+        writer.levels.limits =
+            Limits { delta_wanted: delta_max / 4, middle_wanted: delta_max / 2, bulk: delta_max, delta_max };
         writer
     }
 
@@ -65,7 +68,7 @@ impl CatalogWriter {
             }
             self.tables.lines.set(slot, entry);
         }
-        self.halves.update(&changed, &self.tables.lines);
+        self.levels.update(&changed, &self.tables.lines);
         self.version = version;
         self.snapshot()
     }
@@ -76,32 +79,33 @@ impl CatalogWriter {
         Arc::new(Snapshot {
             version: self.version,
             tables: self.tables.clone(),
-            dictionary: Arc::clone(&self.halves.dictionary),
-            base: self.halves.base.clone(),
-            delta: self.halves.delta.clone(),
+            dictionary: Arc::clone(&self.levels.dictionary),
+            base: self.levels.base.clone(),
+            middle: self.levels.middle.clone(),
+            delta: self.levels.delta.clone(),
         })
     }
 
-    /// Whether enough has changed since the base was built that it should be built again.
+    /// Whether enough has changed that a part should be built again.
     #[must_use]
     pub fn wants_rebuild(&self) -> bool {
-        self.halves.wants_rebuild()
+        self.levels.wants_rebuild()
     }
 
-    /// Takes what is needed to build a new base, on another thread: [`RebuildJob::run`]. Meanwhile changes are applied as ever. A job begun later
-    /// makes this one worthless.
+    /// Takes what is needed to build the part that should be, on another thread: [`RebuildJob::run`]. Meanwhile changes are applied as ever. A job
+    /// begun later makes this one worthless.
     pub fn begin_rebuild(&mut self) -> RebuildJob {
-        self.halves.begin_rebuild(&self.tables.lines)
+        self.levels.begin_rebuild(&self.tables.lines)
     }
 
-    /// Puts a base that was built meanwhile in place, and returns the catalogue, which holds what it held. None when the base is out of date.
-    pub fn finish_rebuild(&mut self, base: RebuiltBase) -> Option<Arc<Snapshot>> {
-        self.halves.finish_rebuild(base).then(|| self.snapshot())
+    /// Puts a part that was built meanwhile in place, and returns the catalogue, which holds what it held. None when the part is out of date.
+    pub fn finish_rebuild(&mut self, rebuilt: Rebuilt) -> Option<Arc<Snapshot>> {
+        self.levels.finish_rebuild(rebuilt).then(|| self.snapshot())
     }
 
     /// Builds a new base here and now.
     pub fn rebuild(&mut self) -> Arc<Snapshot> {
-        let base = self.begin_rebuild().run();
+        let base = self.levels.begin_base(&self.tables.lines).run();
         self.finish_rebuild(base).expect("nothing changed since the job was begun")
     }
 
@@ -109,13 +113,13 @@ impl CatalogWriter {
     /// such targeting, so this is 0 unless a catalogue came another way.
     #[must_use]
     pub fn unindexable(&self) -> usize {
-        self.halves.unindexable.len()
+        self.levels.unindexable.len()
     }
 
-    /// Number of line items in the base (those taken out since included) and in the delta.
+    /// Number of line items in the base (those taken out since included), in the middle and in the delta.
     #[must_use]
-    pub fn sizes(&self) -> (usize, usize) {
-        self.halves.sizes()
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        self.levels.sizes()
     }
 
     /// Stores one entity and notes which line items it touches.
