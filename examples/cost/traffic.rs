@@ -109,7 +109,7 @@ struct Owner {
 struct World {
     snapshot: Arc<Snapshot>,
     catalog: CatalogPublisher,
-    breaks: Vec<AdBreakRequest>,
+    breaks: Vec<Arc<AdBreakRequest>>,
     partition_of: BTreeMap<LineItemId, u32>,
     servers: Vec<Server>,
     owners: Vec<Owner>,
@@ -213,7 +213,7 @@ impl World {
             let resolved = snapshot.resolve(request, now);
             let seed = Seed(draws.bits());
             if seed.0.is_multiple_of(ONE_IN) {
-                let sample = Sample { request: request.clone(), listener: listener.clone(), now };
+                let sample = Sample { request: Arc::clone(request), listener: listener.clone(), now };
                 sender.send(sample).expect("there is room");
             }
             let spending = &server.spending;

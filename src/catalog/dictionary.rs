@@ -1,11 +1,16 @@
 //! Numbers for the values that line items ask for.
 //!
 //! Numbers are given at first sight and never taken back, so that an index built earlier stays readable. A copy is cheap: the maps are in pieces
-//! (see [`shards`](super::shards)).
+//! (see [`shards`](super::shards)). A request is looked up value by value, some sixty times, which is a good part of what it costs to
+//! decide: so a text is hashed once, by a quick hash with a key of its own, for piece and place alike.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::shards::{Shards, Spread};
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+
+use super::shards::Shards;
 use crate::model::{NetworkId, WallMs, Zone};
 use crate::targeting::WeekHours;
 use crate::targeting::dnf::{Field, Term};
@@ -16,7 +21,7 @@ use crate::targeting::index::{Lane, ValueId};
 pub(super) struct Dictionary {
     networks: Shards<NetworkId, ValueId>,
     /// By lane; lanes of numbers alone stay empty.
-    texts: Vec<Shards<Arc<str>, ValueId>>,
+    texts: Vec<Texts>,
     /// Zones of flights whose hours are asked for, with the number of hour 0 of each.
     zones: Vec<(Zone, ValueId)>,
     /// The next free number, by lane. Explicit, ages and hours are their own numbers.
@@ -27,16 +32,45 @@ impl Default for Dictionary {
     fn default() -> Self {
         Self {
             networks: Shards::in_pieces(1),
-            texts: (0..Lane::COUNT).map(|_| Shards::in_pieces(64)).collect(),
+            texts: (0..Lane::COUNT).map(|_| Texts::default()).collect(),
             zones: Vec::new(),
             next: [0; Lane::COUNT],
         }
     }
 }
 
-impl Spread for Arc<str> {
-    fn spread(&self) -> u64 {
-        str::spread(self)
+/// Numbers of texts, in pieces of which a change copies one.
+#[derive(Clone, Debug)]
+struct Texts {
+    pieces: Vec<Arc<HashTable<(Arc<str>, ValueId)>>>,
+    hasher: RandomState,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self { pieces: (0..Self::PIECES).map(|_| Arc::default()).collect(), hasher: RandomState::default() }
+    }
+}
+
+impl Texts {
+    const PIECES: usize = 1 << Self::PIECE_BITS;
+    const PIECE_BITS: u32 = 6;
+
+    fn get(&self, text: &str) -> Option<ValueId> {
+        let hash = self.hasher.hash_one(text);
+        self.pieces[Self::piece(hash)].find(hash, |(known, _)| **known == *text).map(|(_, number)| *number)
+    }
+
+    /// Sets the number of a text that has none.
+    fn insert(&mut self, text: Arc<str>, number: ValueId) {
+        let hash = self.hasher.hash_one(&*text);
+        let piece = Arc::make_mut(&mut self.pieces[Self::piece(hash)]);
+        piece.insert_unique(hash, (text, number), |(known, _)| self.hasher.hash_one(&**known));
+    }
+
+    /// By the bits in the middle: a table finds its places by those at both ends.
+    fn piece(hash: u64) -> usize {
+        usize::try_from((hash >> 32) % Self::PIECES as u64).expect("below the number of pieces")
     }
 }
 
@@ -93,8 +127,8 @@ impl Dictionary {
             (Field::Explicit | Field::Age | Field::ListenerHour, Term::Number(number)) => {
                 Some(ValueId(u32::from(number)))
             }
-            (_, Term::Text(text)) => self.texts[Lane::of(field).index()].get(text).copied(),
-            (_, Term::Pair(key, value)) => self.texts[Lane::of(field).index()].get(pair(key, value).as_str()).copied(),
+            (_, Term::Text(text)) => self.texts[Lane::of(field).index()].get(text),
+            (_, Term::Pair(key, value)) => self.texts[Lane::of(field).index()].get(&pair(key, value)),
             (Field::Plain(_) | Field::KeyValue, Term::Number(_)) => None,
         }
     }

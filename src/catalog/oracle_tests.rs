@@ -1,6 +1,7 @@
 //! The index against the naive evaluator, over catalogues that change at random.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::tests::{advertiser, campaign, line_item};
 use super::*;
@@ -145,7 +146,7 @@ fn compare(seed: u64, size: u128, rounds: u64, sabotage: Sabotage) -> Tally {
         for _ in 0..4 {
             let request = testkit::request(NetworkId::from_u128(1), &mut draws);
             let now = now(&mut draws);
-            let resolved = snapshot.resolve(&request, now);
+            let resolved = snapshot.resolve(&Arc::new(request.clone()), now);
             let scan = if sabotage == Sabotage::None { scanned } else { slots };
             let mut found = scan(&snapshot, &resolved, &mut scratch);
             found.sort_unstable();
@@ -207,7 +208,7 @@ fn a_broken_index_is_seen_to_be_broken() {
 
 /// Ranks and ids that a scan yields; ids of one rank sorted, as their order is free.
 fn ranked(snapshot: &Snapshot, request: &AdBreakRequest, now: Now) -> Vec<(Rank, LineItemId)> {
-    let resolved = snapshot.resolve(request, now);
+    let resolved = snapshot.resolve(&Arc::new(request.clone()), now);
     let slots = scanned(snapshot, &resolved, &mut ScanScratch::new());
     let mut found: Vec<(Rank, LineItemId)> =
         slots.into_iter().map(|slot| (snapshot.line(slot).rank, snapshot.line(slot).line_item.id)).collect();
@@ -285,7 +286,7 @@ fn day_parts_follow_the_wall_clock_across_dst() {
         let wall = WallMs(at.parse::<jiff::Timestamp>().expect("a time").as_millisecond());
         let mut request = testkit::request(NetworkId::from_u128(1), &mut Draws::new(4, 0));
         request.facts.zone = Zone::named(listener_zone).ok();
-        let resolved = snapshot.resolve(&request, Now { wall, ..Now::default() });
+        let resolved = snapshot.resolve(&Arc::new(request.clone()), Now { wall, ..Now::default() });
         let found = scanned(&snapshot, &resolved, &mut ScanScratch::new());
         let mut ids: Vec<u128> = found.into_iter().map(|slot| snapshot.line(slot).line_item.id.as_u128()).collect();
         ids.sort_unstable();

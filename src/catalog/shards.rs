@@ -32,12 +32,6 @@ macro_rules! spread_id {
 }
 spread_id!(NetworkId, AdvertiserId, CampaignId, CreativeId, LineItemId);
 
-impl Spread for str {
-    fn spread(&self) -> u64 {
-        fnv(self.as_bytes())
-    }
-}
-
 /// FNV-1a: spreads keys over pieces only; the maps inside have a keyed hash of their own against chosen collisions.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

@@ -1,5 +1,7 @@
 //! Tests of the catalogue as a whole.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::model::*;
 use crate::targeting::{Attribute, Expression, Predicate};
@@ -82,7 +84,7 @@ fn in_country(country: &str) -> Expression {
 }
 
 fn scanned(snapshot: &Snapshot, request: &AdBreakRequest) -> Vec<u128> {
-    let resolved = snapshot.resolve(request, Now::default());
+    let resolved = snapshot.resolve(&Arc::new(request.clone()), Now::default());
     let mut scratch = ScanScratch::new();
     let mut scan = snapshot.scan(&resolved, &mut scratch);
     let mut ids = Vec::new();

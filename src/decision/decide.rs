@@ -141,7 +141,7 @@ fn begin<'a>(inputs: &Inputs<'a>, decision: &mut Decision) -> Option<Break<'a>> 
         return None;
     };
     decision.next_break = NextBreak::InMs(cadence_ms(&of));
-    if let Some(wish) = inputs.resolved.preview {
+    if let Some(wish) = inputs.resolved.request.preview {
         match preview::choose(inputs.snapshot, &of, wish) {
             Some(ad) => decision.ads.push(ad),
             None => decision.reasons.add(NoFillReason::PreviewNotFound),
@@ -165,14 +165,14 @@ fn cadence_ms(of: &Break<'_>) -> u64 {
 
 /// Whether a break is due: not to those who pay, and not too soon after the one before, as the server or the player knows it, whichever is later.
 fn is_due(of: &Break<'_>) -> Result<(), NoBreakReason> {
-    if of.resolved.subscription == Subscription::Premium {
+    if of.resolved.request.subscription == Subscription::Premium {
         return Err(NoBreakReason::Premium);
     }
     // A break in the future is another server's clock: as if it were now. One further ahead than clocks of servers may be apart was told by a clock
     // that jumped, and would keep the listener without breaks until then.
     let since = of.listener.last_break_at.map(|at| of.now.wall.since(at)).filter(|since| *since >= -CLOCK_TOLERANCE_MS);
     let by_server = since.map(|since| u64::try_from(since).unwrap_or(0));
-    let since_last = by_server.into_iter().chain(of.resolved.since_last_break_ms).min();
+    let since_last = by_server.into_iter().chain(of.resolved.request.since_last_break_ms).min();
     match since_last.and_then(|since| cadence_ms(of).checked_sub(since)) {
         None | Some(0) => Ok(()),
         Some(due_in_ms) => Err(NoBreakReason::Cadence { due_in_ms }),

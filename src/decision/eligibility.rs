@@ -32,8 +32,8 @@ impl<'a> Break<'a> {
         let placement = resolved.placement()?;
         let network = resolved.network.as_deref()?;
         let limits = PodLimits {
-            max_duration_ms: resolved.spec.max_duration_ms.min(placement.max_duration_ms),
-            max_ads: resolved.spec.max_ads.min(placement.max_ads).min(MAX_ADS),
+            max_duration_ms: resolved.request.spec.max_duration_ms.min(placement.max_duration_ms),
+            max_ads: resolved.request.spec.max_ads.min(placement.max_ads).min(MAX_ADS),
         };
         Some(Self { resolved, listener, now, seed, limits, floor_cpm: price::floor_cpm(network, placement) })
     }
@@ -66,10 +66,10 @@ pub(super) fn runs(entry: &LineEntry, of: &Break<'_>) -> Result<(), NoFillReason
 
 /// Whether the creative can play in this break.
 pub(super) fn plays(creative: &Creative, of: &Break<'_>) -> Result<(), NoFillReason> {
-    if of.resolved.child && creative.explicit {
+    if of.resolved.request.child && creative.explicit {
         return Err(NoFillReason::OnlyExplicitCreatives);
     }
-    let formats = &of.resolved.spec.formats;
+    let formats = &of.resolved.request.spec.formats;
     if !formats.is_empty() && !creative.renditions.iter().any(|rendition| formats.contains(&rendition.format)) {
         return Err(NoFillReason::NoPlayableFormat);
     }

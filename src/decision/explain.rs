@@ -87,11 +87,11 @@ pub fn explain(
         fates: Vec::new(),
     };
     let of = Break::new(resolved, listener, now, seed).filter(|_| decision.no_break.is_none());
-    let Some(of) = of.filter(|_| resolved.preview.is_none()) else {
+    let Some(of) = of.filter(|_| resolved.request.preview.is_none()) else {
         return explanation;
     };
     let scene = Scene { snapshot, of, decision };
-    let own = || snapshot.lines().filter(|entry| entry.line_item.network_id == resolved.network_id);
+    let own = || snapshot.lines().filter(|entry| entry.line_item.network_id == resolved.request.network_id);
     let drawn = drawn_sponsor(snapshot, &of, own());
     let judge = Judge { scene: &scene, spending, excluded, drawn };
     let mut judged: Vec<Judged<'_>> = own().map(|entry| judge.judge(entry)).collect();

@@ -50,7 +50,7 @@ fn presence(expression: &Expression, of: Circumstances<'_>) -> String {
     match expression {
         Expression::Is(Predicate::Has { attribute, any_of }) => {
             let there = naive::values_of(*attribute, of.request);
-            let unwanted: Vec<&str> = there.into_iter().filter(|value| any_of.iter().any(|one| one == value)).collect();
+            let unwanted: Vec<&str> = there.filter(|value| any_of.iter().any(|one| one == value)).collect();
             format!("{} is {}", name(*attribute), list(&unwanted))
         }
         Expression::Is(predicate) => format!("{} is as unwanted", subject(predicate)),
@@ -65,7 +65,7 @@ fn condition(predicate: &Predicate, of: Circumstances<'_>) -> String {
     let facts = &of.request.facts;
     match predicate {
         Predicate::Has { attribute, any_of } => {
-            let there = naive::values_of(*attribute, of.request);
+            let there: Vec<&str> = naive::values_of(*attribute, of.request).collect();
             let wanted: Vec<&str> = any_of.iter().map(String::as_str).collect();
             format!("{} is {}, wants {}", name(*attribute), list(&there), list(&wanted))
         }

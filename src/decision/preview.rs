@@ -10,7 +10,7 @@ use crate::model::{Creative, Micros, Preview};
 /// The ad, if the network has that line item and it that creative. Creatives that wait for approval can be heard: that is what previews are for.
 pub(super) fn choose(snapshot: &Snapshot, of: &Break<'_>, wish: Preview) -> Option<ChosenAd> {
     let entry = snapshot.line_item(wish.line_item_id)?;
-    if entry.line_item.network_id != of.resolved.network_id {
+    if entry.line_item.network_id != of.resolved.request.network_id {
         return None;
     }
     let own = entry.line_item.creatives.iter().map(|choice| choice.creative_id);

@@ -16,16 +16,16 @@ const NOT_FOR_CHILDREN_CODES: [(u32, u32); 7] =
 /// Whether the line item suits the break; otherwise why not.
 pub(super) fn suits(entry: &LineEntry, resolved: &ResolvedBreak) -> Result<(), NoFillReason> {
     let LineItem { avoid, category, .. } = &*entry.line_item;
-    if avoid.explicit && resolved.explicit == Some(true) {
+    if avoid.explicit && resolved.request.facts.explicit == Some(true) {
         return Err(NoFillReason::AvoidsExplicit);
     }
-    if shared(&avoid.content_categories, &resolved.content_categories).is_some() {
+    if shared(&avoid.content_categories, &resolved.request.facts.content_categories).is_some() {
         return Err(NoFillReason::AvoidsContentCategory);
     }
-    if shared(&avoid.genres, &resolved.genres).is_some() {
+    if shared(&avoid.genres, &resolved.request.facts.genres).is_some() {
         return Err(NoFillReason::AvoidsGenre);
     }
-    if resolved.child && category.as_deref().is_some_and(is_not_for_children) {
+    if resolved.request.child && category.as_deref().is_some_and(is_not_for_children) {
         return Err(NoFillReason::NotForChildren);
     }
     Ok(())

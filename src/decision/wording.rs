@@ -24,16 +24,17 @@ pub(super) fn sentence(reason: NoFillReason, entry: &LineEntry, view: Option<&Sp
     match reason {
         NoFillReason::NotMatched => {
             let circumstances =
-                Circumstances { request: resolved.request(), line_item_zone: &line_item.flight.zone, at: of.now.wall };
+                Circumstances { request: &resolved.request, line_item_zone: &line_item.flight.zone, at: of.now.wall };
             format!("not matched: {}", mismatch(&line_item.targeting, circumstances))
         }
         NoFillReason::AvoidsExplicit => "avoids explicit content, and what plays is explicit".to_owned(),
         NoFillReason::AvoidsContentCategory => {
-            let shared = suitability::shared(&line_item.avoid.content_categories, &resolved.content_categories);
+            let shared =
+                suitability::shared(&line_item.avoid.content_categories, &resolved.request.facts.content_categories);
             format!("avoids content category {}", shared.unwrap_or("of what plays"))
         }
         NoFillReason::AvoidsGenre => {
-            let shared = suitability::shared(&line_item.avoid.genres, &resolved.genres);
+            let shared = suitability::shared(&line_item.avoid.genres, &resolved.request.facts.genres);
             format!("avoids genre {}", shared.unwrap_or("of what plays"))
         }
         NoFillReason::NotForChildren => {
@@ -100,7 +101,8 @@ fn about_creatives(reason: NoFillReason, entry: &LineEntry, of: &Break<'_>) -> S
     match reason {
         NoFillReason::OnlyExplicitCreatives => "the listener is a child, and its creatives are explicit".to_owned(),
         NoFillReason::NoPlayableFormat => {
-            let wanted: Vec<&str> = of.resolved.spec.formats.iter().map(|&format| format_name(format)).collect();
+            let wanted: Vec<&str> =
+                of.resolved.request.spec.formats.iter().map(|&format| format_name(format)).collect();
             let mut there: Vec<&str> =
                 creatives().flat_map(|creative| &creative.renditions).map(|one| format_name(one.format)).collect();
             there.sort_unstable();

@@ -4,7 +4,7 @@
 pub mod import;
 mod taste;
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 pub use taste::{Added, RECENT_MAX, Taste, TasteError, WEEKS_KEPT, WORDS_MAX, WordWeeks};
 
@@ -13,19 +13,19 @@ use crate::model::{AdBreakRequest, ConsentScope, Profile, WallMs};
 /// The request as targeting is to see it: with the listener's taste, and the imported segments that are not over, where the listener allowed it. A session
 /// has no profile.
 #[must_use]
-pub fn personal<'r>(request: &'r AdBreakRequest, profile: &Profile, now: WallMs) -> Cow<'r, AdBreakRequest> {
+pub fn personal(request: &Arc<AdBreakRequest>, profile: &Profile, now: WallMs) -> Arc<AdBreakRequest> {
     let is_allowed = request.consent == ConsentScope::Personal && !request.child && !request.listener_key.is_session();
     if !is_allowed || profile.is_empty() {
-        return Cow::Borrowed(request);
+        return Arc::clone(request);
     }
-    let mut known = request.clone();
+    let mut known = AdBreakRequest::clone(request);
     known.facts.taste_genres.clone_from(&profile.genres);
     known.facts.taste_moods.clone_from(&profile.moods);
     let current = profile.segments.iter().filter(|segment| segment.until > now).map(|segment| segment.name.clone());
     known.facts.segments.extend(current);
     known.facts.segments.sort_unstable();
     known.facts.segments.dedup();
-    Cow::Owned(known)
+    Arc::new(known)
 }
 
 #[cfg(test)]

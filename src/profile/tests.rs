@@ -1,6 +1,7 @@
 //! Taste against the list of all plays; profiles only where they are allowed; lines of an import.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -149,17 +150,18 @@ fn a_profile_is_seen_only_where_the_listener_allowed_it() {
     request.facts.segments = vec!["told".to_owned()];
     request.facts.taste_genres.clear();
     request.facts.taste_moods.clear();
+    let request = Arc::new(request);
     let known = personal(&request, &profile, NOW);
     assert_eq!(known.facts.taste_genres, ["jazz"]);
     assert_eq!(known.facts.taste_moods, ["calm"]);
     assert_eq!(known.facts.segments, ["runners", "told"]);
-    let context_only = AdBreakRequest { consent: ConsentScope::ContextOnly, ..request.clone() };
-    let session = AdBreakRequest { listener_key: ListenerKey::of_session([7; 16]), ..request.clone() };
-    let child = AdBreakRequest { child: true, ..request.clone() };
-    for request in [context_only, session, child] {
-        assert_eq!(*personal(&request, &profile, NOW), request);
+    let context_only = AdBreakRequest { consent: ConsentScope::ContextOnly, ..AdBreakRequest::clone(&request) };
+    let session = AdBreakRequest { listener_key: ListenerKey::of_session([7; 16]), ..AdBreakRequest::clone(&request) };
+    let child = AdBreakRequest { child: true, ..AdBreakRequest::clone(&request) };
+    for request in [context_only, session, child].map(Arc::new) {
+        assert_eq!(personal(&request, &profile, NOW), request);
     }
-    assert_eq!(*personal(&request, &Profile::default(), NOW), request);
+    assert_eq!(personal(&request, &Profile::default(), NOW), request);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct Asked {
     /// Number of the player's request.
     pub number: u32,
     /// The request.
-    pub request: AdBreakRequest,
+    pub request: Arc<AdBreakRequest>,
     /// The catalogue: the same from the first step to the answer.
     pub snapshot: Arc<Snapshot>,
     /// When it is decided, by the server's clocks; in every step.

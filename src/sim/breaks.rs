@@ -1,6 +1,8 @@
 //! A break on its way through a server: the listener's turn, the decision, what must be reserved first, the answer. What the decision shell does
 //! with waits is done here in virtual time, so that other servers' breaks, beacons and deaths come in between.
 
+use std::sync::Arc;
+
 use super::board::StrictCounts;
 use super::break_steps::{AnswerMade, Asked, Made, ReserveMade};
 use super::faults::FaultKind;
@@ -56,7 +58,7 @@ impl World {
         let asked = Asked {
             player,
             number,
-            request: self.players[player].request(number),
+            request: Arc::new(self.players[player].request(number)),
             snapshot: std::sync::Arc::clone(&self.snapshot),
             now: node.now(at),
             at,

@@ -409,7 +409,13 @@ impl Process {
         self.listeners.insert(key, (state, at));
     }
 
-    pub(super) fn sample(&mut self, request: &AdBreakRequest, state: &ListenerState, snapshot: &Snapshot, now: Now) {
+    pub(super) fn sample(
+        &mut self,
+        request: &Arc<AdBreakRequest>,
+        state: &ListenerState,
+        snapshot: &Snapshot,
+        now: Now,
+    ) {
         if !self.decisions.is_multiple_of(SAMPLE_ONE_IN) {
             return;
         }

@@ -20,7 +20,7 @@ fn holds(predicate: &Predicate, request: &AdBreakRequest, line_item_zone: &Zone,
     let facts = &request.facts;
     match predicate {
         Predicate::Has { attribute, any_of } => {
-            values_of(*attribute, request).iter().any(|value| any_of.iter().any(|wanted| wanted == value))
+            values_of(*attribute, request).any(|value| any_of.iter().any(|wanted| wanted == value))
         }
         Predicate::Age { any_of } => {
             facts.age.is_some_and(|age| any_of.iter().any(|range| (range.from..=range.to).contains(&age)))
@@ -40,39 +40,32 @@ fn holds(predicate: &Predicate, request: &AdBreakRequest, line_item_zone: &Zone,
 
 /// What the request says of an attribute; empty when unknown.
 #[must_use]
-pub fn values_of(attribute: Attribute, request: &AdBreakRequest) -> Vec<&str> {
+pub fn values_of(attribute: Attribute, request: &AdBreakRequest) -> impl Iterator<Item = &str> {
     let facts = &request.facts;
-    match attribute {
-        Attribute::Country => one(facts.country.as_deref()),
-        Attribute::Region => one(facts.region.as_deref()),
-        Attribute::City => one(facts.city.as_deref()),
-        Attribute::PostalCode => one(facts.postal_code.as_deref()),
-        Attribute::Language => one(facts.language.as_deref()),
-        Attribute::Gender => one(facts.gender.as_deref()),
-        Attribute::Platform => one(facts.platform.as_deref()),
-        Attribute::DeviceType => one(facts.device_type.as_deref()),
-        Attribute::Os => one(facts.os.as_deref()),
-        Attribute::Connection => one(facts.connection.as_deref()),
-        Attribute::Genre => many(&facts.genres),
-        Attribute::Mood => many(&facts.moods),
-        Attribute::Playlist => one(facts.playlist.as_deref()),
-        Attribute::Artist => many(&facts.artists),
-        Attribute::ContentCategory => many(&facts.content_categories),
-        Attribute::Segment => many(&facts.segments),
-        Attribute::BreakPosition => vec![position_name(request.spec.position)],
-        Attribute::App => vec![request.app.as_str()],
-        Attribute::Placement => vec![request.placement.as_str()],
-        Attribute::TasteGenre => many(&facts.taste_genres),
-        Attribute::TasteMood => many(&facts.taste_moods),
-    }
-}
-
-fn one(value: Option<&str>) -> Vec<&str> {
-    value.into_iter().collect()
-}
-
-fn many(values: &[String]) -> Vec<&str> {
-    values.iter().map(String::as_str).collect()
+    let (one, many): (Option<&str>, &[String]) = match attribute {
+        Attribute::Country => (facts.country.as_deref(), &[]),
+        Attribute::Region => (facts.region.as_deref(), &[]),
+        Attribute::City => (facts.city.as_deref(), &[]),
+        Attribute::PostalCode => (facts.postal_code.as_deref(), &[]),
+        Attribute::Language => (facts.language.as_deref(), &[]),
+        Attribute::Gender => (facts.gender.as_deref(), &[]),
+        Attribute::Platform => (facts.platform.as_deref(), &[]),
+        Attribute::DeviceType => (facts.device_type.as_deref(), &[]),
+        Attribute::Os => (facts.os.as_deref(), &[]),
+        Attribute::Connection => (facts.connection.as_deref(), &[]),
+        Attribute::Genre => (None, &facts.genres),
+        Attribute::Mood => (None, &facts.moods),
+        Attribute::Playlist => (facts.playlist.as_deref(), &[]),
+        Attribute::Artist => (None, &facts.artists),
+        Attribute::ContentCategory => (None, &facts.content_categories),
+        Attribute::Segment => (None, &facts.segments),
+        Attribute::BreakPosition => (Some(position_name(request.spec.position)), &[]),
+        Attribute::App => (Some(request.app.as_str()), &[]),
+        Attribute::Placement => (Some(request.placement.as_str()), &[]),
+        Attribute::TasteGenre => (None, &facts.taste_genres),
+        Attribute::TasteMood => (None, &facts.taste_moods),
+    };
+    one.into_iter().chain(many.iter().map(String::as_str))
 }
 
 /// The position as targeting and the wire spell it.

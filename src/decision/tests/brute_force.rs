@@ -1,6 +1,7 @@
 //! The decision by definition: every line item, every set of ads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::catalog::Entity;
@@ -337,7 +338,7 @@ fn check_survey(
     decision: &Decision,
     early: &mut u32,
 ) {
-    let resolved = snapshot.resolve(request, NOW);
+    let resolved = snapshot.resolve(&Arc::new(request.clone()), NOW);
     let mut scratch = Scratch::new();
     let all = survey(snapshot, &resolved, listener, spending, excluded, NOW, Seed::of(request), &mut scratch);
     assert_eq!(all.ads, decision.ads);

@@ -1,5 +1,7 @@
 //! Explanations agree with decisions, and read well.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::catalog::Entity;
 use crate::model::*;
@@ -15,7 +17,7 @@ fn every_fate_is_the_one_that_was_decided() {
         let snapshot = world.snapshot();
         let spending = world.spending(&snapshot);
         let (request, listener) = (world::request(&mut chance), world::listener(&mut chance));
-        let (resolved, seed_of) = (snapshot.resolve(&request, NOW), Seed::of(&request));
+        let (resolved, seed_of) = (snapshot.resolve(&Arc::new(request.clone()), NOW), Seed::of(&request));
         let none =
             Excluded::by_strict_caps(chance.of(&[StrictCaps::Kept, StrictCaps::NotInSession, StrictCaps::Unsure]));
         let before = decided(&snapshot, &spending, &request, &listener, &none);
@@ -50,7 +52,7 @@ fn words(change: impl FnOnce(&mut Stage)) -> String {
     let snapshot = stage.world.snapshot();
     let spending = stage.world.spending(&snapshot);
     let decision = decided(&snapshot, &spending, &stage.request, &stage.listener, &Excluded::none());
-    let resolved = snapshot.resolve(&stage.request, NOW);
+    let resolved = snapshot.resolve(&Arc::new(stage.request.clone()), NOW);
     let seed = Seed::of(&stage.request);
     let explanation =
         explain(&snapshot, &resolved, &stage.listener, &spending, &Excluded::none(), NOW, seed, &decision);

@@ -1,5 +1,7 @@
 //! The answer depends on what the catalogue holds, not on how it came to hold it, nor on the process.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::catalog::{CatalogWriter, Entity};
 use crate::model::{LineItem, LineItemId, Micros, Status};
@@ -136,7 +138,7 @@ fn a_decision_is_made_again_from_its_reads() {
             chance.shuffle(&mut entities);
             CatalogWriter::new().apply(7, entities)
         };
-        let resolved = elsewhere.resolve(&request, NOW);
+        let resolved = elsewhere.resolve(&Arc::new(request.clone()), NOW);
         let reads: Vec<_> = decision.spend_reads.iter().map(|read| (read.line_item_id, read.view)).collect();
         let (mut scratch, seed_of, none) = (Scratch::new(), Seed::of(&request), Excluded::none());
         let again = replay(&elsewhere, &resolved, &listener, reads, &none, NOW, seed_of, &mut scratch);

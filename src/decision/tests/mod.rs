@@ -5,6 +5,8 @@ mod explanations;
 mod layouts;
 mod world;
 
+use std::sync::Arc;
+
 use world::{Chance, NOW, World};
 
 use super::*;
@@ -19,7 +21,7 @@ fn decided(
     listener: &ListenerState,
     excluded: &Excluded,
 ) -> Decision {
-    let resolved = snapshot.resolve(request, NOW);
+    let resolved = snapshot.resolve(&Arc::new(request.clone()), NOW);
     let mut scratch = Scratch::new();
     decide(snapshot, &resolved, listener, spending, excluded, NOW, Seed::of(request), &mut scratch).clone()
 }

@@ -237,7 +237,7 @@ impl DecisionRole {
     /// request. Nobody else may decide for the listener until the break is answered.
     pub fn step(
         &self,
-        request: &AdBreakRequest,
+        request: &Arc<AdBreakRequest>,
         state: &mut ListenerState,
         moment: Moment<'_>,
         scratch: &mut Scratch,

@@ -95,7 +95,7 @@ pub enum Origin {
 /// One request, and how it is to be answered.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    request: &'a AdBreakRequest,
+    request: &'a Arc<AdBreakRequest>,
     now: Now,
     decision_id: DecisionId,
     asking: Asking,
@@ -122,7 +122,7 @@ pub struct Sampler {
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// What was asked.
-    pub request: AdBreakRequest,
+    pub request: Arc<AdBreakRequest>,
     /// What was known of the listener before the answer.
     pub listener: ListenerState,
     /// When it was decided.
@@ -152,11 +152,11 @@ impl Sampler {
     }
 
     /// Hands the break over if it is one of those; drops and counts it when the ones before are not done.
-    fn offer(&self, request: &AdBreakRequest, listener: &ListenerState, now: Now) {
+    fn offer(&self, request: &Arc<AdBreakRequest>, listener: &ListenerState, now: Now) {
         if !self.takes(Seed::of(request)) {
             return;
         }
-        let sample = Sample { request: request.clone(), listener: listener.clone(), now };
+        let sample = Sample { request: Arc::clone(request), listener: listener.clone(), now };
         if self.queue.try_send(sample).is_err() {
             self.metrics.add(Metric::SamplesDropped, 1);
         }
@@ -178,7 +178,7 @@ impl DecisionShell {
     /// Answers one break. `render` makes the answer's bytes. A sender that is no listener is given no paid ads, and is no supply. Never fails:
     /// where the listener's state can't be had, the break is decided as for somebody unknown, and the answer says so.
     pub async fn answer(&self, request: AdBreakRequest, asking: Asking, render: Render<'_>) -> Vec<u8> {
-        let now = self.at.clock.now();
+        let (request, now) = (Arc::new(request), self.at.clock.now());
         // Who gets no paid ads anyway is not watched for hearing them.
         let asker = asker(&request, asking.origin).filter(|_| asking.invalid.is_none());
         let limited = asker.as_ref().and_then(|asker| self.at.heard.limit(asker, now.wall));

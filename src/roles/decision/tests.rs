@@ -41,7 +41,7 @@ fn role(catalogue: &ReferenceCatalogue, snapshot: &Snapshot) -> DecisionRole {
 
 /// The decision that a record tells of, made again on another snapshot of the same catalogue.
 fn made_again(record: &DecisionRecord, snapshot: &Snapshot) -> Decision {
-    let request = record.request.to_request(ListenerKey([0xEE; 16]));
+    let request = Arc::new(record.request.to_request(ListenerKey([0xEE; 16])));
     let resolved = snapshot.resolve(&request, record.now);
     let reads = record.spend_reads.iter().map(|read| {
         let lease = read.lease.map(|lease| LeaseView {
@@ -126,7 +126,7 @@ fn a_limited_break_draws_nothing_says_why_and_is_made_again() {
     for (index, asked) in ReferenceCatalogue::breaks(Profile::Midday, BREAKS, 12).into_iter().enumerate() {
         let mut state = ListenerState::new(Pseudonym([0; 16]));
         let moment = Moment { limited: Some(limited), ..moment(&snapshot, asked.at, index) };
-        let mut step = |request: &AdBreakRequest, state: &mut ListenerState| {
+        let mut step = |request: &Arc<AdBreakRequest>, state: &mut ListenerState| {
             role.step(request, state, moment, &mut scratch, &|answered| format!("{:?}", answered.decision).into_bytes())
         };
         let Effects::Answered(answered) = step(&asked.request, &mut state) else { panic!("it is new") };
@@ -144,9 +144,9 @@ fn a_limited_break_draws_nothing_says_why_and_is_made_again() {
         let premium = AdBreakRequest {
             request_id: RequestId::new("premium").expect("a key"),
             subscription: Subscription::Premium,
-            ..asked.request.clone()
+            ..AdBreakRequest::clone(&asked.request)
         };
-        let Effects::Answered(none) = step(&premium, &mut state) else { panic!("it is new") };
+        let Effects::Answered(none) = step(&Arc::new(premium), &mut state) else { panic!("it is new") };
         assert_eq!((none.answered.no_break, none.answered.limited), (Some("premium"), None));
     }
     assert!(refused > 100, "only {refused} were refused for the limit");
@@ -341,7 +341,7 @@ fn where_nobody_knows_of_the_write_its_ads_are_not_served() {
 #[test]
 fn sessions_and_the_unknown_get_no_ad_under_a_strict_cap() {
     let mut scene = StrictScene::new();
-    scene.asked.request.listener_key = ListenerKey::of_session([1; 16]);
+    Arc::make_mut(&mut scene.asked.request).listener_key = ListenerKey::of_session([1; 16]);
     let (answered, reservations) = scene.answer(|_, _| panic!("nothing of a session is written"));
     assert_eq!(reservations, 0);
     assert!(!answered.answered.ads.iter().any(is_paid));
@@ -375,7 +375,7 @@ fn a_full_row_stops_ads_under_a_strict_cap() {
             other
         })
         .collect();
-    scene.asked.request.request_id = RequestId::new("another").expect("a key");
+    Arc::make_mut(&mut scene.asked.request).request_id = RequestId::new("another").expect("a key");
     let (answered, reservations) = scene.answer(|_, _| panic!("there is no room"));
     assert_eq!(reservations, 0);
     assert!(!answered.answered.ads.iter().any(is_paid));

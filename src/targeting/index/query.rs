@@ -123,21 +123,28 @@ pub struct Query {
 }
 
 impl Query {
-    /// A query of these values.
-    #[must_use]
-    pub fn new(mut values: Vec<(Lane, ValueId)>) -> Self {
-        values.sort_unstable();
-        values.dedup();
-        let mut query = Self::default();
-        for lane in 0..Lane::COUNT {
-            query.ends[lane] = values.partition_point(|(of, _)| of.index() <= lane);
+    /// Adds a lane's values, in any order, with repeats. Lanes come in order of their index.
+    pub fn push(&mut self, lane: Lane, values: impl IntoIterator<Item = ValueId>) {
+        debug_assert!(self.values(lane).is_empty(), "a lane is added once, after those before it");
+        let first = self.values.len();
+        self.values.extend(values);
+        let of_lane = &mut self.values[first..];
+        if !of_lane.is_sorted_by(|one, next| one < next) {
+            of_lane.sort_unstable();
+            let mut kept = first;
+            for place in first..self.values.len() {
+                if place == first || self.values[place] != self.values[kept - 1] {
+                    self.values[kept] = self.values[place];
+                    kept += 1;
+                }
+            }
+            self.values.truncate(kept);
         }
-        query.values = values.into_iter().map(|(_, value)| value).collect();
         debug_assert!(
-            Lane::all().all(|lane| lane.habit() != Habit::One || query.values(lane).len() <= 1),
+            lane.habit() != Habit::One || self.values.len() - first <= 1,
             "a request has one value where it can have only one"
         );
-        query
+        self.ends[lane.index()..].fill(self.values.len());
     }
 
     /// The values of a lane, sorted.

@@ -1,5 +1,7 @@
 //! The reference items as a catalogue, and its listeners as requests.
 
+use std::sync::Arc;
+
 use super::Profile;
 use super::items::{
     AGE, CITY, CONTEXT, COUNTRY, Clause, DEVICE, EXPLICIT, GENDER, HOUR, Item, LANGUAGE, Listener, PLATFORM, REGION,
@@ -120,7 +122,7 @@ impl ReferenceCatalogue {
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReferenceBreak {
     /// The request, of a listener in UTC.
-    pub request: AdBreakRequest,
+    pub request: Arc<AdBreakRequest>,
     /// The moment.
     pub at: WallMs,
 }
@@ -168,7 +170,10 @@ pub fn reference_break(listener: &Listener, index: usize) -> ReferenceBreak {
         prefetch: false,
         preview: None,
     };
-    ReferenceBreak { request, at: WEEK_START.plus_ms(i64::from(value(HOUR)) * 3_600_000 + 1_800_000) }
+    ReferenceBreak {
+        request: Arc::new(request),
+        at: WEEK_START.plus_ms(i64::from(value(HOUR)) * 3_600_000 + 1_800_000),
+    }
 }
 
 /// The reference CPM at a quantile from 0 to 1: log-uniform from 1 to 40 units, in whole thousands of micros.
