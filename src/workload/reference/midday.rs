@@ -17,7 +17,9 @@ const LOWEST_THROTTLE: f64 = 0.01;
 /// Share of line items without a lease.
 const WITHOUT_LEASE: f64 = 0.05;
 /// How many of a listener's best matching line items a fifth is capped of.
-const BEST: usize = 100;
+pub(super) const BEST: usize = 100;
+/// The share of them that is capped.
+pub(super) const CAPPED: f64 = 0.20;
 
 /// How a line item stands with the pacing and the money.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

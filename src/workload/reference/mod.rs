@@ -8,10 +8,12 @@
 mod catalogue;
 mod items;
 mod midday;
+mod shares;
 
 pub use catalogue::{ReferenceBreak, ReferenceCatalogue, WEEK_START, reference_break};
 pub use items::{Clause, Item, Kind, Listener, ListenerKind, Source};
 pub use midday::{Standing, capped};
+pub use shares::Shares;
 
 /// A named workload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
