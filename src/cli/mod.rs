@@ -17,6 +17,7 @@ mod servers;
 mod simulate;
 mod stopped;
 mod topics;
+mod workload;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the system in one thread and virtual time with everything that can go wrong; exit status 1 when a check fails.
     Simulate(simulate::Args),
+    /// The reference catalogue and its listeners, for tests under load.
+    Workload(workload::Args),
 }
 
 /// How a command ended that could do its work.
@@ -143,6 +146,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),
+        Command::Workload(args) => workload::run(args),
     }
 }
 

@@ -9,6 +9,7 @@ mod catalogue;
 mod items;
 mod midday;
 mod shares;
+mod stored;
 
 pub use catalogue::{ReferenceBreak, ReferenceCatalogue, WEEK_START, reference_break};
 pub use items::{Clause, Item, Kind, Listener, ListenerKind, Source};
