@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench cost fuzz lint check-tools
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -37,6 +37,11 @@ test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table o
 
 bench: check-tools ## A short run of the benches: index, decide, pod, token, journal, accounting
 	cargo bench --benches -- --warm-up-time 0.5 --measurement-time 2 --noplot
+
+loadtest: check-tools ## Segue beside a bare HTTP handler, one core each for server and load: CPU and rate a request [RUN="spotify-2016"]
+	cargo build --release --bin segue
+	cargo build --release --package segue-loadtest
+	target/release/segue-loadtest $(if $(RUN),$(RUN),compare) --json target/loadtest.json
 
 cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
 	cargo build --release --example cost

@@ -95,6 +95,7 @@ metric_table! {
     ForwardedUnclear  Counter "forwarded_unclear_total"      []                  "Requests from a trusted proxy that don't say for whom."
     BeaconSeconds     Seconds "beacon_seconds"               []                  "Time from a beacon's arrival to its record being on disk."
     JournalledRecords Counter "journalled_records_total"     ["journal"]         "Records that are durable in a journal, since it was made."
+    JournalBatches    Counter "journal_batches_total"        ["journal"]         "Group commits of a journal since the start; of the money journal each is one sync."
     JournalUsedBytes  Gauge   "journal_used_bytes"           ["journal"]         "Bytes that a journal's segments take."
     JournalShed       Counter "journal_shed_total"           ["journal"]         "Records shed because a journal was full or slow; never of the money journal."
     CatalogVersion    Gauge   "catalog_version"              []                  "Version of the catalogue that decisions read."

@@ -65,6 +65,8 @@ pub(super) fn show_counts(metrics: &Metrics, log: &EventLog, listeners: Option<&
     let health = log.health();
     metrics.total_labelled(Metric::JournalledRecords, &["money"], health.money.durable_end);
     metrics.total_labelled(Metric::JournalledRecords, &["log"], health.log.durable_end);
+    metrics.total_labelled(Metric::JournalBatches, &["money"], health.money.batches);
+    metrics.total_labelled(Metric::JournalBatches, &["log"], health.log.batches);
     metrics.total_labelled(Metric::JournalShed, &["log"], health.shed_records);
     let Some(listeners) = listeners else { return };
     let ListenerCounts { hits, misses, renewals, renewals_failed, dropped } = listeners.counts();
