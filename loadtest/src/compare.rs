@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         report.take(compare_beacons(args, &stage, &both, &mut next)?);
     }
     bare.stop()?;
-    segue.stop()?;
+    report.ended(segue.stop());
     Ok(())
 }
 

@@ -126,6 +126,8 @@ impl Engine {
             let connection = engine.open(index)?;
             engine.connections.push(connection);
         }
+        // To connect is no part of the run.
+        engine.start = Instant::now();
         Ok(engine)
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         Check::at_most("growth of memory under steady load", (growth / mean.max(1.0)).max(0.0), NOISE, "of it"),
         Check::at_most("errors", as_float(session.told.iter().map(crate::run::errors).sum()), 0.0, "errors"),
     ]);
-    server.stop()?;
+    report.ended(server.stop());
     Ok(())
 }
 

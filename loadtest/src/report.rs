@@ -47,6 +47,18 @@ impl Report {
         self.checks.extend(checks);
     }
 
+    /// Takes in how a server ended. One that did so badly fails a check, and costs none of what was measured before.
+    pub(crate) fn ended<T>(&mut self, stopped: anyhow::Result<T>) -> Option<T> {
+        let stopped = stopped.inspect_err(|error| eprintln!("{error:#}")).ok();
+        self.checks.push(Check::at_most(
+            "servers that ended badly",
+            f64::from(u8::from(stopped.is_none())),
+            0.0,
+            "servers",
+        ));
+        stopped
+    }
+
     /// The table of the checks.
     pub(crate) fn table(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         Check::at_most("p99 of beacons", told.beacons.latency_us(0.99) / 1_000.0, args.beacon_limit_ms, "ms"),
         Check::at_most("errors", as_float(errors(&told)), 0.0, "errors"),
     ]);
-    server.stop()?;
+    report.ended(server.stop());
     Ok(())
 }
 

@@ -67,8 +67,9 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     if let Some(told) = session.told.get(2).filter(|_| args.double_seconds > 0) {
         report.take(checks("twice", told, rate * 2.0 * as_float(args.double_seconds)));
     }
-    let stopped_in = server.stop()?;
-    eprintln!("the server stopped in {:.1} s; auditing", stopped_in.as_secs_f64());
+    if let Some(took) = report.ended(server.stop()) {
+        eprintln!("the server stopped in {:.1} s; auditing", took.as_secs_f64());
+    }
     report.take([audit(&stage)?]);
     Ok(())
 }

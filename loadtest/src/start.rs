@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
             at_once >> 20,
             resident >> 20
         );
-        server.stop()?;
+        report.ended(server.stop());
         (slowest, largest) = (slowest.max(ready), largest.max(each));
     }
     report.take([

@@ -47,7 +47,7 @@ enum Command {
     /// Print the profile's listeners as requests for `POST /v1/ad-breaks`: a line of JSON each, to standard output.
     ///
     /// What the profile says of a listener is what a server understands of the body. The hour at which they listen is said by a time zone: all hours of a day are
-    /// heard at once. Whoever sends one more than once gives it another request_id each time.
+    /// heard at once. Whoever sends one more than once gives it another `request_id` each time.
     Breaks(BreaksArgs),
 }
 
@@ -222,7 +222,6 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::CatalogStore as _;
 
     #[test]
     fn a_server_finds_the_stored_catalogue_and_a_second_one_is_refused() {
