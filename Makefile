@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -42,6 +42,9 @@ loadtest: check-tools ## Segue beside a bare HTTP handler, one core each for ser
 	cargo build --release --bin segue
 	cargo build --release --package segue-loadtest
 	target/release/segue-loadtest $(if $(RUN),$(RUN),compare) --json target/loadtest.json
+
+peers: check-tools ## The index beside a-tree, on the same catalogue and listeners [SEED=1] [JSON=file]
+	cargo run --release --package segue-peers -- $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
 	cargo build --release --example cost
