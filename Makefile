@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -31,6 +31,10 @@ flips: check-tools ## Changed bytes in a data directory: each found by the audit
 	@if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
 	SEGUE_FLIPS=$(if $(FLIPS),$(FLIPS),10000) SEGUE_FLIPS_SEED=$(if $(SEED),$(SEED),1) \
 	cargo test --quiet --lib -- --nocapture cli::audit::flips
+
+pairs: check-tools ## The index against its definition while snapshots are swapped under readers [PAIRS=1000000] [SEED=1]
+	@SEGUE_PAIRS=$(if $(PAIRS),$(PAIRS),1000000) SEGUE_PAIRS_SEED=$(if $(SEED),$(SEED),1) \
+	cargo test --quiet --lib -- --nocapture catalog::pairs
 
 test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table of what was skipped [ENGINES=none: without]
 	@scripts/test.sh

@@ -11,6 +11,8 @@ mod levels;
 mod line;
 #[cfg(test)]
 mod oracle_tests;
+#[cfg(test)]
+mod pairs;
 mod part;
 mod publisher;
 mod rank;

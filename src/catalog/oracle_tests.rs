@@ -13,7 +13,7 @@ use crate::workload::Draws;
 
 const HOUR_MS: i64 = 3_600_000;
 
-fn random_line_item(id: u128, draws: &mut Draws) -> LineItem {
+pub(super) fn random_line_item(id: u128, draws: &mut Draws) -> LineItem {
     let network = if draws.chance(0.95) { 1 } else { 2 };
     let targeting = testkit::expression(draws);
     let mut line_item = LineItem {
@@ -31,7 +31,7 @@ fn random_line_item(id: u128, draws: &mut Draws) -> LineItem {
 }
 
 /// Two networks with an advertiser and a campaign each.
-fn parents() -> Vec<Entity> {
+pub(super) fn parents() -> Vec<Entity> {
     let of = |number: u128| {
         let network_id = NetworkId::from_u128(number);
         let advertiser = Advertiser { id: AdvertiserId::from_u128(number), network_id, ..advertiser() };
@@ -42,7 +42,7 @@ fn parents() -> Vec<Entity> {
     [1, 2].into_iter().flat_map(of).collect()
 }
 
-fn now(draws: &mut Draws) -> Now {
+pub(super) fn now(draws: &mut Draws) -> Now {
     Now { wall: WallMs(1_767_571_200_000 + i64::from(draws.below(366 * 24)) * HOUR_MS), ..Now::default() }
 }
 
@@ -53,7 +53,7 @@ fn slots(snapshot: &Snapshot, resolved: &ResolvedBreak, scratch: &mut ScanScratc
 }
 
 /// What a scan yields, with its order and its bound checked.
-fn scanned(snapshot: &Snapshot, resolved: &ResolvedBreak, scratch: &mut ScanScratch) -> Vec<LineSlot> {
+pub(super) fn scanned(snapshot: &Snapshot, resolved: &ResolvedBreak, scratch: &mut ScanScratch) -> Vec<LineSlot> {
     let mut slots = Vec::new();
     let mut before: Option<Rank> = None;
     let mut scan = snapshot.scan(resolved, scratch);
