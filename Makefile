@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs instructions
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -49,6 +49,9 @@ loadtest: check-tools ## Segue beside a bare HTTP handler, one core each for ser
 
 peers: check-tools ## The index beside a-tree, on the same catalogue and listeners [SEED=1] [JSON=file]
 	cargo run --release --package segue-peers -- $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
+
+instructions: check-tools ## Instructions of the hot steps under valgrind, against the committed baseline [UPDATE=1: writes it] [JSON=file]
+	@UPDATE=$(UPDATE) scripts/instructions.sh $(if $(JSON),--json $(JSON))
 
 cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
 	cargo build --release --example cost
