@@ -26,8 +26,8 @@ struct Arguments {
     /// Sizes of catalogues; a-tree takes long to build above the default.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 3_000, JUDGED])]
     line_items: Vec<usize>,
-    /// Listeners asked for.
-    #[arg(long, default_value_t = 500)]
+    /// Listeners; with fewer the match rate is too often off by chance.
+    #[arg(long, default_value_t = 2_000)]
     listeners: usize,
     /// Of catalogue and listeners.
     #[arg(long, default_value_t = 1)]
