@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs instructions
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs instructions hostile
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -52,6 +52,9 @@ peers: check-tools ## The index beside a-tree, on the same catalogue and listene
 
 instructions: check-tools ## Instructions of the hot steps under valgrind, against the committed baseline [UPDATE=1: writes it] [JSON=file]
 	@UPDATE=$(UPDATE) scripts/instructions.sh $(if $(JSON),--json $(JSON))
+
+hostile: check-tools ## Bad catalogues and listeners: what they cost, and what others then wait [JSON=file]
+	cargo run --release --example hostile -- $(if $(JSON),--json $(JSON))
 
 cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
 	cargo build --release --example cost
