@@ -4,6 +4,8 @@
 //! servers: its own breaks are the bad ones, and the ordinary network's must not notice. Listeners are worse than a player may say: its limits
 //! (`http/player/convert.rs`) cut them to a fifth.
 
+use std::sync::Arc;
+
 use segue::catalog::Entity;
 use segue::model::{
     Advertiser, AdvertiserId, Campaign, CampaignId, CapScope, CapWindow, Creative, CreativeId, DecisionId, Exposure,
@@ -167,7 +169,7 @@ fn asking(catalogue: &ReferenceCatalogue, count: u128, targeting: impl Fn(u128) 
 /// A listener with far more than players may say.
 fn large(one: &Break) -> Break {
     let mut bad = one.clone();
-    let facts = &mut bad.request.facts;
+    let facts = &mut Arc::make_mut(&mut bad.request).facts;
     facts.segments = (0..SEGMENTS_OF_A_LISTENER).map(|of| format!("segment-{}", of * 3)).collect();
     facts.key_values = (0..KEY_VALUES_OF_A_LISTENER).map(|of| (format!("key-{}", of % 50), format!("v{of}"))).collect();
     bad
@@ -206,7 +208,7 @@ fn theirs(before: &Stage, count: usize, make_bad: impl Fn(&mut LineItem, u128)) 
         Entity::LineItem(line_item)
     }));
     let bad = before.ordinary.iter().take(BREAKS).cloned().map(|mut one| {
-        one.request.network_id = network_id;
+        Arc::make_mut(&mut one.request).network_id = network_id;
         one
     });
     (before.with(more), bad.collect())

@@ -18,7 +18,7 @@ const FULL: Standing = Standing { throttle: u64::MAX, leased: true };
 /// A break as it is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Break {
-    pub(crate) request: AdBreakRequest,
+    pub(crate) request: Arc<AdBreakRequest>,
     pub(crate) at: WallMs,
     pub(crate) listener: ListenerState,
 }
