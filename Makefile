@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench loadtest cost fuzz lint check-tools peers pairs instructions hostile
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench perf loadtest cost fuzz lint check-tools peers pairs instructions hostile
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -46,6 +46,9 @@ loadtest: check-tools ## Segue beside a bare HTTP handler, one core each for ser
 	cargo build --release --bin segue
 	cargo build --release --package segue-loadtest
 	target/release/segue-loadtest $(if $(RUN),$(RUN),compare) --json target/loadtest.json
+
+perf: check-tools ## All figures beside their bounds, in one table and target/perf.json [QUICK=1: a quarter of an hour] [SPOTIFY_PERCENT=100]
+	@QUICK=$(QUICK) SPOTIFY_PERCENT=$(SPOTIFY_PERCENT) scripts/perf.sh
 
 peers: check-tools ## The index beside a-tree, on the same catalogue and listeners [SEED=1] [JSON=file]
 	cargo run --release --package segue-peers -- $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))

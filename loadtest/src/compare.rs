@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::disk;
 use crate::engine::{Engine, Nap};
 use crate::process;
-use crate::report::{Check, Report, Spread};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::simple::metric;
 use crate::stage::{Stage, Workload};
 use crate::traffic::{Ad, Flood, Of, as_float};
+use segue_figures::{Check, Report, Spread};
 
 /// Bytes of a record in the money journal where they can't be told from the journal's size.
 const RECORD_BYTES: f64 = 400.0;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         report.take(compare_beacons(args, &stage, &both, &mut next)?);
     }
     bare.stop()?;
-    report.ended(segue.stop());
+    server::ended(segue.stop(), report);
     Ok(())
 }
 

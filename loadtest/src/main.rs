@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`stage`] makes data directories with the reference catalogue, [`server`] runs Segue and the [`bare`] handler, [`breaks`] and [`traffic`]
 //! say what is sent, [`engine`] sends it and reads the answers with [`answer`], [`process`] and [`disk`] measure what lies beside. [`compare`] floods two servers
-//! in turn; [`players`] play by a [`schedule`] in a [`session`], of which [`run`], [`memory`] and [`spotify`] are made; [`start`] starts. [`report`] prints
+//! in turn; [`players`] play by a [`schedule`] in a [`session`], of which [`run`], [`memory`] and [`spotify`] are made; [`start`] starts. `segue_figures` prints
 //! what came of it.
 //!
 //! It shares no code with the server: it knows the program and its HTTP API.
@@ -18,7 +18,6 @@ mod engine;
 mod memory;
 mod players;
 mod process;
-mod report;
 mod run;
 mod schedule;
 mod server;
@@ -34,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::report::Report;
+use segue_figures::Report;
 
 /// Puts load on a Segue server on this machine and measures what it costs.
 ///

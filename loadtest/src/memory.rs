@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::players::{Go, Phase, Rate};
-use crate::report::{Check, Report};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::session::{self, Crowd, Second};
 use crate::stage::Workload;
 use crate::traffic::as_float;
+use segue_figures::{Check, Report};
 
 /// Arguments of `memory`.
 #[derive(clap::Args, Debug)]
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         Check::at_most("growth of memory under steady load", (growth / mean.max(1.0)).max(0.0), NOISE, "of it"),
         Check::at_most("errors", as_float(session.told.iter().map(crate::run::errors).sum()), 0.0, "errors"),
     ]);
-    report.ended(server.stop());
+    server::ended(server.stop(), report);
     Ok(())
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::players::{Go, Look, Phase, Rate, Told};
 use crate::process;
-use crate::report::{Check, Report};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::session::{self, Crowd};
 use crate::stage::Workload;
 use crate::traffic::as_float;
+use segue_figures::{Check, Report};
 
 /// Arguments of `run`.
 #[derive(clap::Args, Debug)]
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         Check::at_most("p99 of beacons", told.beacons.latency_us(0.99) / 1_000.0, args.beacon_limit_ms, "ms"),
         Check::at_most("errors", as_float(errors(&told)), 0.0, "errors"),
     ]);
-    report.ended(server.stop());
+    server::ended(server.stop(), report);
     Ok(())
 }
 

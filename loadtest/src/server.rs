@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use segue_figures::{Check, Report};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -173,4 +174,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Takes in how a server ended. One that did so badly fails a check, and costs none of what was measured before.
+pub(crate) fn ended<T>(stopped: anyhow::Result<T>, report: &mut Report) -> Option<T> {
+    let stopped = stopped.inspect_err(|error| eprintln!("{error:#}")).ok();
+    let badly = f64::from(u8::from(stopped.is_none()));
+    report.take([Check::at_most("servers that ended badly", badly, 0.0, "servers")]);
+    stopped
 }

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::players::{Go, Phase, Rate, Told};
-use crate::report::{Check, Report};
 use crate::run::{errors, head, row};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::session::{self, Crowd};
 use crate::stage::{Stage, Workload};
 use crate::traffic::as_float;
+use segue_figures::{Check, Report};
 
 /// Impressions a second: ten billion in a month of thirty days, and a little more.
 const IMPRESSIONS: f64 = 3_900.0;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     if let Some(told) = session.told.get(2).filter(|_| args.double_seconds > 0) {
         report.take(checks("twice", told, rate * 2.0 * as_float(args.double_seconds)));
     }
-    if let Some(took) = report.ended(server.stop()) {
+    if let Some(took) = server::ended(server.stop(), report) {
         eprintln!("the server stopped in {:.1} s; auditing", took.as_secs_f64());
     }
     report.take([audit(&stage)?]);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::report::{Check, Report};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::stage::Workload;
 use crate::traffic::as_float;
+use segue_figures::{Check, Report};
 
 /// Arguments of `start`.
 #[derive(clap::Args, Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
             at_once >> 20,
             resident >> 20
         );
-        report.ended(server.stop());
+        server::ended(server.stop(), report);
         (slowest, largest) = (slowest.max(ready), largest.max(each));
     }
     report.take([

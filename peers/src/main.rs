@@ -3,8 +3,6 @@
 //! A package of its own, and no default member: what it compares with costs more to build than Segue's own code, and nobody else needs it.
 
 mod measure;
-mod report;
-mod shares;
 mod tree;
 
 use std::path::PathBuf;
@@ -12,8 +10,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use measure::{Asked, Measured, Times, measure};
-use report::Report;
-use segue::workload::reference::Profile;
+use segue::workload::reference::{Profile, Shares};
+use segue_figures::{Check, Report};
 
 /// How many times as long the other takes, at least, at the size at which it is judged.
 const TIMES_MIN: f64 = 60.0;
@@ -40,7 +38,6 @@ struct Arguments {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mut report = Report::new();
-    println!("{}", report.heading());
     for &line_items in &arguments.line_items {
         for profile in [Profile::Broad, Profile::Selective] {
             let asked = Asked { profile, line_items, listeners: arguments.listeners, seed: arguments.seed };
@@ -49,10 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
             judge(asked, &measured, &mut report);
         }
     }
-    let holds = report.conclude();
-    if let Some(file) = &arguments.json {
-        report.write(file)?;
-    }
+    let holds = report.conclude(arguments.json.as_deref())?;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -79,9 +73,9 @@ fn judge(asked: Asked, measured: &Measured, report: &mut Report) {
     }
     let name = format!("peers/{}/{}k", asked.profile.name(), JUDGED / 1_000);
     let off = measured.shares.off_percent();
-    report.at_most(format!("{name}: match rate off the stated"), off, shares::TOLERANCE_PERCENT, "%");
+    report.take([Check::at_most(format!("{name}: match rate off the stated"), off, Shares::TOLERANCE_PERCENT, "%")]);
     if measured.shares.count() {
         let times = measured.all.times_faster_than(&measured.tree_all, 0.5);
-        report.at_least(format!("{name}/all: times a-tree p50"), times, TIMES_MIN, "times");
+        report.take([Check::at_least(format!("{name}/all: times a-tree p50"), times, TIMES_MIN, "times")]);
     }
 }

@@ -9,9 +9,8 @@ use hdrhistogram::Histogram;
 use segue::catalog::{CatalogWriter, LineSlot, ScanScratch, Snapshot};
 use segue::clock::Clock;
 use segue::model::Now;
-use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue};
+use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, Shares};
 
-use crate::shares::Shares;
 use crate::tree::Tree;
 
 const PASSES: usize = 3;

@@ -78,7 +78,8 @@ fn allocated_a_break(allocated: u64, stage: &Stage) -> f64 {
     number(usize::try_from(allocated).unwrap_or(usize::MAX)) / number(stage.breaks.len())
 }
 
-fn decided<'s>(
+/// The decision of one break.
+pub(crate) fn decided<'s>(
     stage: &Stage,
     asked: &Asked,
     resolved: &segue::catalog::ResolvedBreak,

@@ -2,6 +2,7 @@
 //! all figures into one table.
 
 mod allocations;
+mod curve;
 mod decide;
 mod index;
 mod stage;
@@ -34,6 +35,8 @@ enum Command {
     Decide(Common),
     /// Decisions while a thousand line items a second change.
     Updates(updates::Args),
+    /// How decisions grow with the catalogue, from a thousand line items to a million: a table and a plot.
+    Curve(curve::Args),
     /// Puts the reports of several programs into one, prints its table and says what is missed.
     Merge(Merge),
 }
@@ -90,6 +93,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             updates::measure(args, &mut report)?;
             report.conclude(args.json.as_deref())
         }
+        Command::Curve(args) => curve::measure(args).map(|()| true),
         Command::Merge(merge) => {
             for part in &merge.parts {
                 // What could not be measured is not there: the others are still worth reading.

@@ -24,7 +24,7 @@ use crate::stage::{Asked, Stage};
 use crate::times::{Times, number, timed};
 
 /// How often the writer looks for changes that are due: what came meanwhile is one batch.
-const BATCH: Duration = Duration::from_millis(20);
+const BATCH: Duration = Duration::from_millis(40);
 /// Different targetings that line items are changed to.
 const TARGETINGS: usize = 10_000;
 const LISTENERS: usize = 1_000;

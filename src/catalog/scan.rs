@@ -1,4 +1,7 @@
 //! Candidates of one request, best rank first.
+//!
+//! The parts of a snapshot are read side by side. One is not begun before something of it could be next: what changed last is few, and most of it ranks
+//! below what a break needs.
 
 use super::line::LineSlot;
 use super::part::Part;
@@ -49,7 +52,11 @@ struct Side<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Found {
+    /// Nothing was begun; the first of the part is of this rank.
+    NotBegun(Rank),
     NotLooked,
+    /// Not looked for further, as nothing above this rank is left.
+    Below(Rank),
     Candidate(Rank, LineSlot),
     Nothing,
 }
@@ -61,7 +68,7 @@ impl Snapshot {
         debug_assert_eq!(resolved.catalog_version, self.version, "resolved against another snapshot");
         let [base, middle, delta] = &mut scratch.cursors;
         let sides = [(&self.base, base), (&self.middle, middle), (&self.delta, delta)];
-        Scan { resolved, sides: sides.map(|(part, cursor)| Side::start(part, cursor, resolved)) }
+        Scan { resolved, sides: sides.map(|(part, cursor)| Side::new(part, cursor)) }
     }
 }
 
@@ -71,8 +78,9 @@ impl Scan<'_> {
     pub fn next(&mut self) -> Option<LineSlot> {
         let mut best: Option<(Rank, &mut Side<'_>)> = None;
         for side in &mut self.sides {
-            if let Some(rank) = side.look(self.resolved)
-                && best.as_ref().is_none_or(|(before, _)| *before < rank)
+            let before = best.as_ref().map(|(rank, _)| *rank);
+            if let Some(rank) = side.look(self.resolved, before)
+                && before.is_none_or(|before| before < rank)
             {
                 best = Some((rank, side));
             }
@@ -88,13 +96,25 @@ impl Scan<'_> {
 }
 
 impl<'a> Side<'a> {
-    fn start(part: &'a Part, cursor: &'a mut Cursor, resolved: &ResolvedBreak) -> Self {
-        cursor.start(&part.index, &resolved.query);
-        Self { part, cursor, found: Found::NotLooked }
+    fn new(part: &'a Part, cursor: &'a mut Cursor) -> Self {
+        let found = part.lines.first().map_or(Found::Nothing, |(rank, _)| Found::NotBegun(*rank));
+        Self { part, cursor, found }
     }
 
-    /// The next candidate's rank.
-    fn look(&mut self, resolved: &ResolvedBreak) -> Option<Rank> {
+    /// The next candidate's rank; it may be left unsaid where it can't be above `than`.
+    fn look(&mut self, resolved: &ResolvedBreak, than: Option<Rank>) -> Option<Rank> {
+        if let (Found::NotLooked, Some(_)) = (self.found, than) {
+            self.found = self.part.bound(self.cursor).map_or(Found::Nothing, Found::Below);
+        }
+        if let Found::NotBegun(most) | Found::Below(most) = self.found {
+            if than.is_some_and(|than| most <= than) {
+                return None;
+            }
+            if let Found::NotBegun(_) = self.found {
+                self.cursor.start(&self.part.index, &resolved.query);
+            }
+            self.found = Found::NotLooked;
+        }
         if let Found::NotLooked = self.found {
             self.found = match self.part.next(self.cursor, &resolved.query) {
                 Some((rank, slot)) => Found::Candidate(rank, slot),
@@ -103,7 +123,7 @@ impl<'a> Side<'a> {
         }
         match self.found {
             Found::Candidate(rank, _) => Some(rank),
-            Found::NotLooked | Found::Nothing => None,
+            Found::NotBegun(_) | Found::NotLooked | Found::Below(_) | Found::Nothing => None,
         }
     }
 
@@ -116,7 +136,7 @@ impl<'a> Side<'a> {
     fn bound(&self) -> Option<Rank> {
         match self.found {
             Found::NotLooked => self.part.bound(self.cursor),
-            Found::Candidate(rank, _) => Some(rank),
+            Found::NotBegun(rank) | Found::Below(rank) | Found::Candidate(rank, _) => Some(rank),
             Found::Nothing => None,
         }
     }

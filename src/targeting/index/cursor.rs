@@ -4,7 +4,7 @@ use super::bits::Bits;
 use super::build::Index;
 use super::query::{Lane, Query};
 use super::record::{Possessions, Reader};
-use super::shelf::{Block, Row};
+use super::shelf::{Block, Row, WORDS};
 
 /// A fault put into reading, so that tests can show that they would see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,13 +40,17 @@ pub struct Cursor {
     pub(crate) sabotage: Sabotage,
 }
 
-/// Where a reader of one shelf is. It reads a block at a time: then the processor waits for the memory of many entries at once, not for one after the other.
+/// Where a reader of one shelf is. It reads the records of 64 entries at a time: then the processor waits for the memory of several at once, not for one
+/// after the other, and little is read that nobody asks for.
 #[derive(Debug)]
 struct Arm {
     shelf: usize,
-    /// The block after the one that was read.
+    /// The block after the one that is being read.
     next_block: usize,
-    /// Documents found in the block, in order.
+    /// Entries of the block that its rows let through; those of the first `read_words` words were read.
+    passed: Row,
+    read_words: usize,
+    /// Documents found among those read last, in order.
     found: Vec<u32>,
     /// How many of them were yielded.
     yielded: usize,
@@ -60,9 +64,6 @@ impl Cursor {
         self.band_ends.clear();
         self.spare.extend(self.arms.drain(..).map(|arm| arm.found));
         self.seen = 0;
-        if index.documents() == 0 {
-            return;
-        }
         let most = if self.sabotage == Sabotage::MultiValue { 1 } else { usize::MAX };
         for lane in Lane::all() {
             let bits = index.lanes[lane.index()];
@@ -92,9 +93,8 @@ impl Cursor {
             let values = index.shelf_lane.map_or(&[][..], |lane| query.values(lane));
             for key in values.iter().map(|value| Some(*value)).chain([None]) {
                 if let Some(&shelf) = index.shelf_of.get(&(*network, key)) {
-                    let mut found = self.spare.pop().unwrap_or_default();
-                    found.clear();
-                    self.arms.push(Arm { shelf: shelf as usize, next_block: 0, found, yielded: 0 });
+                    let found = self.spare.pop().unwrap_or_default();
+                    self.arms.push(Arm::new(shelf as usize, found));
                 }
             }
         }
@@ -110,12 +110,17 @@ impl Cursor {
                 match arm.found.get(arm.yielded) {
                     Some(document) if *document < *seen => arm.yielded += 1,
                     Some(document) => break Some(*document),
-                    None if arm.next_block == index.shelves[arm.shelf].blocks() => break None,
                     None => {
+                        let shelf = &index.shelves[arm.shelf];
+                        if arm.read_words == WORDS {
+                            if arm.next_block == shelf.blocks() {
+                                break None;
+                            }
+                            arm.enter(passed(&shelf.block(arm.next_block, index.bands.rows), rows, band_ends));
+                        }
                         let (lanes, residuals) = (&index.lanes, &index.residuals[..]);
                         let reader = Reader { lanes, residuals, has, query, sabotage: *sabotage };
-                        let block = index.shelves[arm.shelf].block(arm.next_block, index.bands.rows);
-                        arm.read(&block, &passed(&block, rows, band_ends), &reader, live);
+                        arm.read(&shelf.block(arm.next_block - 1, index.bands.rows), &reader, live);
                     }
                 }
             };
@@ -129,8 +134,11 @@ impl Cursor {
     #[must_use]
     pub fn position(&self, index: &Index) -> Option<u32> {
         let next = |arm: &Arm| {
-            let found = arm.found[arm.yielded..].iter().find(|document| **document >= self.seen);
-            found.copied().or_else(|| index.shelves[arm.shelf].first_document(arm.next_block))
+            let shelf = &index.shelves[arm.shelf];
+            let found = arm.found[arm.yielded..].iter().copied().find(|document| *document >= self.seen);
+            let passed =
+                || arm.passed.first_from(arm.read_words).map(|entry| shelf.document(arm.next_block - 1, entry));
+            found.or_else(passed).or_else(|| shelf.first_document(arm.next_block))
         };
         let next = self.arms.iter().filter_map(next).min()?.max(self.seen);
         ((next as usize) < index.documents()).then_some(next)
@@ -138,12 +146,28 @@ impl Cursor {
 }
 
 impl Arm {
-    /// Finds what matches among the entries of the next block that passed its rows.
-    fn read(&mut self, block: &Block<'_>, passed: &Row, reader: &Reader<'_>, live: &Bits) {
+    fn new(shelf: usize, mut found: Vec<u32>) -> Self {
+        found.clear();
+        Self { shelf, next_block: 0, passed: Row::ZEROS, read_words: WORDS, found, yielded: 0 }
+    }
+
+    /// Enters the next block, of whose entries these passed its rows.
+    fn enter(&mut self, passed: Row) {
         self.next_block += 1;
+        self.passed = passed;
+        self.read_words = 0;
+    }
+
+    /// Finds what matches among the next 64 entries of the block.
+    fn read(&mut self, block: &Block<'_>, reader: &Reader<'_>, live: &Bits) {
         self.yielded = 0;
         self.found.clear();
-        for entry in passed.ones() {
+        let first = self.read_words * 64;
+        let mut left = self.passed.0[self.read_words];
+        self.read_words += 1;
+        while left != 0 {
+            let entry = first + left.trailing_zeros() as usize;
+            left &= left - 1;
             let document = block.document(entry);
             let is_live = reader.sabotage == Sabotage::Tombstone || live.contains(document as usize);
             if is_live

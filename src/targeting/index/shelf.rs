@@ -7,7 +7,7 @@ use super::record::Writer;
 
 /// Entries of a block; a row of it is a line of the processor's cache.
 pub(super) const BLOCK: usize = 512;
-const WORDS: usize = BLOCK / 64;
+pub(super) const WORDS: usize = BLOCK / 64;
 
 /// A bit for each entry of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,12 +47,10 @@ impl Row {
         self.0.iter().fold(0, |all, word| all | word) == 0
     }
 
-    /// The entries that are set, in order.
-    pub(super) fn ones(&self) -> impl Iterator<Item = usize> {
-        (0..).step_by(64).zip(self.0).flat_map(|(first, word)| {
-            let words = std::iter::successors(Some(word), |left| Some(left & left.wrapping_sub(1)));
-            words.take_while(|left| *left != 0).map(move |left| first + left.trailing_zeros() as usize)
-        })
+    /// The first entry that is set from this word on.
+    pub(super) fn first_from(&self, word: usize) -> Option<usize> {
+        let place = (word..WORDS).find(|place| self.0[*place] != 0)?;
+        Some(place * 64 + self.0[place].trailing_zeros() as usize)
     }
 
     fn put(&mut self, bit: usize, value: bool) {
@@ -193,6 +191,11 @@ impl Shelf {
             starts: &self.starts[entries],
             records: &self.records[self.block_starts[block] as usize..],
         }
+    }
+
+    /// Whose an entry of a block is.
+    pub(super) fn document(&self, block: usize, entry: usize) -> u32 {
+        self.documents[block * BLOCK + entry]
     }
 
     /// Whose the first entry of a block is; none where there is no such block.

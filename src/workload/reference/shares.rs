@@ -7,9 +7,6 @@ use super::{Profile, ReferenceCatalogue};
 use crate::catalog::Rank;
 use crate::targeting::Expression;
 
-/// How far a share may be from what is stated.
-const TOLERANCE_PERCENT: f64 = 5.0;
-
 /// The shares of a catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares {
@@ -29,6 +26,9 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// How far a share may be from what is stated.
+    pub const TOLERANCE_PERCENT: f64 = 5.0;
+
     /// Of a catalogue of which so many pairs match.
     #[must_use]
     pub fn of(profile: Profile, catalogue: &ReferenceCatalogue, matches: usize, listeners: usize) -> Self {
@@ -61,12 +61,12 @@ impl Shares {
     /// Whether figures of this catalogue count.
     #[must_use]
     pub fn count(&self) -> bool {
-        let is_near = |value: f64, stated: f64| (value - stated).abs() <= stated * TOLERANCE_PERCENT / 100.0;
+        let is_near = |value: f64, stated: f64| (value - stated).abs() <= stated * Self::TOLERANCE_PERCENT / 100.0;
         let stands = self.profile != Profile::Midday
             || (is_near(self.rank_correlation, 0.5)
                 && is_near(self.throttled, 0.8)
                 && is_near(self.without_lease, 0.05));
-        self.off_percent() <= TOLERANCE_PERCENT && stands
+        self.off_percent() <= Self::TOLERANCE_PERCENT && stands
     }
 
     /// For people.
