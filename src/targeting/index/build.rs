@@ -134,6 +134,11 @@ impl Drafts {
         let this = number(self.conjunctions.len());
         let residuals = number(self.residuals.len())..number(self.residuals.len() + compiled.residuals.len());
         self.residuals.extend(compiled.residuals.iter().cloned());
+        for residual in &compiled.residuals {
+            if let Residual::Values { lane, set, .. } = residual {
+                self.count_values(*lane, set);
+            }
+        }
         let first = number(self.conditions.len());
         let mut network = None;
         let mut room =
@@ -160,6 +165,11 @@ impl Drafts {
         self.values.extend_from_slice(set);
         let values = first..number(self.values.len());
         self.conditions.push(DraftCondition { lane, is_negated, residual, values });
+        self.count_values(lane, set);
+    }
+
+    /// Notes how many values of a lane are asked for.
+    fn count_values(&mut self, lane: Lane, set: &[ValueId]) {
         let count = &mut self.lane_counts[lane.index()];
         *count = set.last().map_or(*count, |last| (*count).max(last.index() + 1));
     }

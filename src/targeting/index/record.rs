@@ -12,6 +12,8 @@ use super::query::{Habit, Lane, Query};
 /// Most values, or ranges, of a question in a record; what has more is a [`Residual`], which all that ask the same share.
 const INLINE_MAX: usize = 32;
 
+/// What a search for one value in a large set costs, in steps of looking a value up.
+const SEARCH_STEPS: usize = 8;
 /// Most units of a record: then the records of a block are told apart by 16 bits.
 pub(super) const UNITS_MAX: usize = 127;
 /// Units of a question that is a residual's number.
@@ -249,7 +251,17 @@ impl Reader<'_> {
     /// Apart from the loop: what it works out would otherwise be worked out ahead for entries that ask for none of it.
     #[inline(never)]
     fn residual_holds(&self, number: u32) -> bool {
-        self.sabotage == super::Sabotage::Residual || self.residuals[number as usize].holds(self.query)
+        if self.sabotage == super::Sabotage::Residual {
+            return true;
+        }
+        match &self.residuals[number as usize] {
+            // Looking values up in the listener's is a step each, looking a listener's value up in them some steps.
+            Residual::Values { lane, negated, set } if set.len() <= self.query.values(*lane).len() * SEARCH_STEPS => {
+                let lane = self.lanes[lane.index()];
+                set.iter().any(|value| self.has.has(lane, value.0)) != *negated
+            }
+            other => other.holds(self.query),
+        }
     }
 }
 
