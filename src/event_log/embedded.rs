@@ -17,7 +17,7 @@ use super::topic::{PartitionCounts, Topic};
 use super::{AppendError, Batch, ReadError, Which};
 use crate::journal::{
     self, Appended, Done, Drive, Entry, Identity, Journal, JournalConfig, JournalHealth, JournalReader, QuotaLevel,
-    ReadLimit, SharedDisk,
+    ReadLimit, SharedDisk, stored_bytes,
 };
 use crate::model::WallMs;
 use shared::{Claims, Members};
@@ -134,6 +134,8 @@ impl EventLogHealth {
 struct Half {
     journal: Journal,
     reader: JournalReader,
+    /// Most bytes of one piece of an append that is cut, as stored.
+    piece_bytes_max: usize,
 }
 
 /// The embedded log. See [`super::EventLog`], which is how the rest of the program sees it.
@@ -165,7 +167,12 @@ impl EmbeddedLog {
         let open = |name: &'static str, dir: PathBuf, journal: &JournalConfig| {
             let clock = Box::new(clock.clone());
             Journal::open(SharedDisk::clone(disk), dir, journal.clone(), config.identity, config.drive, clock)
-                .map(|journal| Half { reader: journal.reader(), journal })
+                .map(|opened| Half {
+                    reader: opened.reader(),
+                    journal: opened,
+                    // A batch's size: a beacon that comes meanwhile waits behind no more than it does behind others.
+                    piece_bytes_max: journal.batch_bytes_max(),
+                })
                 .map_err(|source| OpenError::Journal { journal: name, source })
         };
         Ok(Self {
@@ -228,13 +235,17 @@ impl EmbeddedLog {
         Ok(offsets(&appended))
     }
 
-    /// See [`super::EventLog::append_blocking`].
+    /// See [`super::EventLog::append_blocking`]. What the journal could not write at once is written in pieces, one after the other.
     ///
     /// # Errors
     /// [`AppendError`].
     pub fn append_blocking(&self, records: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
         let (half, entries) = self.entries(records)?;
-        Ok(offsets(&half.journal.append_blocking(entries)?))
+        let mut appended = Vec::with_capacity(entries.len());
+        for piece in pieces(entries, half.piece_bytes_max) {
+            appended.extend(offsets(&half.journal.append_blocking(piece)?));
+        }
+        Ok(appended)
     }
 
     /// See [`super::EventLog::submit`].
@@ -405,6 +416,24 @@ impl EmbeddedLog {
 
 fn offsets(appended: &Appended) -> Vec<u64> {
     (appended.first_seq..appended.next_seq).collect()
+}
+
+/// Cuts entries into pieces of so many bytes at most, as stored. An entry that is larger is a piece of its own: whether it can be is the journal's to say.
+fn pieces(entries: Vec<Entry>, bytes_max: usize) -> Vec<Vec<Entry>> {
+    let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for entry in entries {
+        let its = stored_bytes(entry.payload.len());
+        if bytes + its > bytes_max && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
+        }
+        bytes += its;
+        piece.push(entry);
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
 }
 
 /// Records the partition counts of a new data directory, or checks that they are still the same. A topic that is new to the

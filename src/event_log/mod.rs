@@ -111,7 +111,8 @@ impl EventLog {
         }
     }
 
-    /// [`EventLog::append`] for threads that may block. Waits for room instead of refusing when the queue is full.
+    /// [`EventLog::append`] for threads that may block. Waits for room instead of refusing when the queue is full, and is of any size: what can't be
+    /// written at once is written in pieces. The records stay in order; others may come in between.
     ///
     /// # Errors
     /// [`AppendError`].

@@ -45,7 +45,7 @@ pub use config::{
 };
 pub use disk::{Disk, DiskFile, RealDisk, SharedDisk};
 pub use fault::{FaultDisk, FaultPoint, FaultPointError, Faults};
-pub use format::{Defect, JournalRecord, RecordView};
+pub use format::{Defect, JournalRecord, RecordView, stored_bytes};
 pub use reader::{DirReader, JournalReader, ReadError, ReadLimit, Tail, read_dir};
 pub use sim_disk::SimDisk;
 pub use writer::{Appended, Writer};

@@ -89,6 +89,21 @@ fn a_read_is_bounded_by_bytes_but_makes_progress() {
 }
 
 #[test]
+fn more_than_can_be_written_at_once_is_appended_in_pieces() {
+    // Accounting closes all leases in one step when a server ends: 16 MB of records for a hundred thousand.
+    let disk = SimDisk::new().shared();
+    let log = open(&config("data", Drive::Inline), &disk);
+    let texts: Vec<String> = (0..200_usize).map(|n| "x".repeat(n * 7 % 400)).collect();
+    let records = texts.iter().map(|text| record(Topic::Events, "", text)).collect();
+    assert_eq!(log.append_blocking(records), Ok((0..200).collect()));
+    let batch = log.read(Topic::Events, None, 0, 1_000, 1 << 20).expect("reads");
+    assert_eq!(payloads(&batch), texts);
+    // One record that no segment can hold is still refused.
+    let large = vec![record(Topic::Events, "", &"x".repeat(5_000))];
+    assert!(matches!(log.append_blocking(large), Err(AppendError::Journal(journal::AppendError::TooLarge { .. }))));
+}
+
+#[test]
 fn waiting_ends_when_a_record_is_durable() {
     let disk = SimDisk::new().shared();
     let log = open(&config("data", Drive::Thread), &disk);

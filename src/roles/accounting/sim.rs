@@ -367,11 +367,7 @@ impl Sim {
 
     #[expect(clippy::needless_pass_by_value, reason = "callers pass what they made for it")]
     pub(crate) fn append(&self, envelopes: Vec<Envelope>) {
-        let records: Vec<_> = envelopes.iter().map(records::encode).collect();
-        // An append fits into one of the small segments.
-        for piece in records.chunks(200) {
-            self.log.append_blocking(piece.to_vec()).expect("appended");
-        }
+        append(&self.log, envelopes.iter().map(records::encode).collect());
     }
 
     /// Journals go into the log, but for those that are stalled or whose server is down.
