@@ -71,7 +71,8 @@ pub(super) fn observe(
     let supply = Arc::new(Supply::default());
     let sampling = spawn("supply", {
         let (supply, catalog, spending) = (Arc::clone(&supply), Arc::clone(catalog), Arc::clone(spending));
-        move || supply.run(&to_sample, one_in, &catalog, &spending)
+        let clock = base.clock.clone();
+        move || supply.run(&to_sample, one_in, (&catalog, &spending), &clock)
     })?;
     let (stop_reporter, stopped) = sync_channel(0);
     let reporting = spawn("report", {
