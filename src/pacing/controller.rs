@@ -86,6 +86,12 @@ impl Controller {
         &self.plan
     }
 
+    /// Whether it holds back still because its traffic is not known.
+    #[must_use]
+    pub const fn is_new(&self, at: MonotonicMs) -> bool {
+        at.since(self.began) < SLOW_START_MS
+    }
+
     /// Begins a new plan; what was learned of the traffic stays.
     pub fn set_plan(&mut self, plan: Plan) {
         self.plan = plan;
@@ -127,7 +133,7 @@ impl Controller {
         if wanted <= 0.0 {
             return 0.0;
         }
-        if seen.at.monotonic.since(self.began) < SLOW_START_MS {
+        if self.is_new(seen.at.monotonic) {
             return SLOW_START_SHARE;
         }
         let won = ((self.won.value() + WON_PRIOR) / (self.passed.value() + WON_PRIOR)).clamp(WON_MIN, 1.0);

@@ -203,6 +203,19 @@ impl Holding {
         })
     }
 
+    /// Whether a lease waits to be handed over.
+    pub(super) const fn has_waiting(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Whether within `ms` time alone may ask for something: a lease to be handed over, or another one to be asked for.
+    pub(super) fn turns_within(&self, ms: u64, lease_ms: u64, at: MonotonicMs) -> bool {
+        let Some(current) = self.current.filter(|_| !self.has_waiting()) else { return true };
+        // As in `wants_lease`: of what is drawn, once too little time to draw is left to bridge an outage.
+        let before_ms = if self.rates.drawn() > 0.0 { lease_ms / 3 * BRIDGED_THIRDS } else { HAND_OVER_MS };
+        current.lease.terms.draw_until.since(at) <= before_ms.saturating_add(ms)
+    }
+
     /// How long a lease lasts, in milliseconds: until its time to draw is over, or it is drawn, at the rate of what is won or else of what could be.
     fn lasts(&self, held: &Held, price: Micros, at: MonotonicMs) -> f64 {
         let time = as_f64(held.lease.terms.draw_until.since(at));

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod leasing;
 mod stating;
+mod sweeping;
 
 use super::fleet::Fleet;
 use super::holding::{Holding, Rates};
+use super::looks::Looks;
 use super::pace::Pace;
 use super::statements::Statements;
 use super::{Batch, Input, LogRecord, RoleEffects};
@@ -14,7 +16,6 @@ use crate::accounting::{
     Book, Chain, Commit, Contracts, DeliveryChanges, Forgotten, Lease, LedgerState, LevelId, Outcome, Owner, Register,
     RegisterChanges, Seal, Sealer, levels_of, owner_of,
 };
-use crate::catalog::Entity;
 use crate::decision::OfferedLease;
 use crate::events::{Checkpoint, Envelope, Event, LedgerRecord, Reversal};
 use crate::model::{AdvertiserId, BootId, ImpressionId, LeaseId, LineItemId, MonotonicMs, Now, ServerId};
@@ -58,6 +59,8 @@ pub struct AccountingMachine {
     holdings: BTreeMap<(LineItemId, ServerId), Holding>,
     /// How fast the run before of a server drew, until the new run is heard of that line item.
     rates_before: BTreeMap<(LineItemId, ServerId), Rates>,
+    /// Holdings with a lease that is claimed and that the books didn't have.
+    claims: BTreeSet<(LineItemId, ServerId)>,
     cursor: u64,
     /// Whether the log was read to its end since the start: before that, a lease of an earlier boot may be unknown, and nothing is granted.
     replayed: bool,
@@ -75,7 +78,7 @@ pub struct AccountingMachine {
     dirty: Dirty,
     committed_at: MonotonicMs,
     swept_at: Option<MonotonicMs>,
-    sweeps: u64,
+    looks: Looks,
     close_swept_at: MonotonicMs,
     forgot_at: MonotonicMs,
     statements: Statements,
@@ -109,6 +112,7 @@ impl AccountingMachine {
             paces: BTreeMap::new(),
             holdings: BTreeMap::new(),
             rates_before: BTreeMap::new(),
+            claims: BTreeSet::new(),
             cursor: state.cursor,
             replayed: false,
             pending: BTreeMap::new(),
@@ -120,7 +124,7 @@ impl AccountingMachine {
             dirty: Dirty::default(),
             committed_at: now.monotonic,
             swept_at: None,
-            sweeps: 0,
+            looks: Looks::new(),
             close_swept_at: now.monotonic,
             forgot_at: now.monotonic,
             statements: Statements::default(),
@@ -170,6 +174,12 @@ impl AccountingMachine {
     #[cfg(test)]
     pub(super) fn paced(&self, id: LineItemId) -> (u64, u64) {
         self.paces.get(&id).map_or((0, 0), Pace::added)
+    }
+
+    /// The next second's sweep looks at all line items: what the others are held to.
+    #[cfg(test)]
+    pub(super) fn look_at_all_soon(&mut self) {
+        self.contracts.lines().for_each(|(id, _)| self.looks.soon(id));
     }
 
     /// Takes one input and says what is to be done.
@@ -328,6 +338,7 @@ impl AccountingMachine {
                 if let Some(holding) = self.holdings.get_mut(&key) {
                     holding.returned(returned.lease_id);
                 }
+                self.looks.soon(returned.line_item_id);
             }
             (Event::Beacon(_) | Event::Reversal(_) | Event::Decision(_) | Event::Catalog(_) | Event::Ledger(_), _) => {}
         }
@@ -335,6 +346,7 @@ impl AccountingMachine {
 
     /// Notes what a reversal changed: it is a row of its own, and the levels over their lives have its money again.
     fn reversed(&mut self, reversal: &Reversal) {
+        self.looks.soon(reversal.line_item_id);
         self.dirty.reversals.push(reversal.clone());
         let levels = [
             LevelId::Advertiser(reversal.advertiser_id),
@@ -369,29 +381,12 @@ impl AccountingMachine {
             | Outcome::Unbilled(_)
             | Outcome::Counted => {
                 self.dirty.leases.insert((advertiser_id, lease_id));
+                self.looks.soon(lease.grant.line_item_id);
                 for level in levels_of(advertiser_id, &lease.grant) {
                     self.dirty.balances.insert((advertiser_id, level));
                 }
             }
             Outcome::Reversed { .. } | Outcome::Repeated | Outcome::Ignored(_) => {}
         }
-    }
-
-    fn catalog_changed(&mut self, entities: &[Entity]) {
-        for entity in entities {
-            let before = match entity {
-                Entity::LineItem(line) => self.contracts.line(line.id).cloned(),
-                Entity::Network(_) | Entity::Advertiser(_) | Entity::Campaign(_) | Entity::Creative(_) => None,
-            };
-            self.contracts.apply(entity);
-            if let Entity::LineItem(line) = entity
-                && before.as_ref() != self.contracts.line(line.id)
-                && let Some(pace) = self.paces.get_mut(&line.id)
-            {
-                pace.replan();
-            }
-        }
-        // A change of a budget above reaches many line items: all are looked at again.
-        self.swept_at = None;
     }
 }

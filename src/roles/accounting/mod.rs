@@ -17,6 +17,7 @@
 mod embedded;
 mod fleet;
 mod holding;
+mod looks;
 mod machine;
 mod pace;
 mod partitions;

@@ -69,7 +69,13 @@ impl Pace {
     }
 
     /// The throttle to tell servers: where it is materially another than they were told last, or `again`.
-    pub(super) fn throttle(&mut self, contract: &LineContract, spent: Spent, now: Now, again: Again) -> Option<u64> {
+    pub(super) fn throttle(
+        &mut self,
+        contract: &LineContract,
+        spent: impl FnOnce() -> Spent,
+        now: Now,
+        again: Again,
+    ) -> Option<u64> {
         let throttle = self.next_throttle(contract, spent, now);
         if again == Again::No && self.throttle.is_some_and(|told| !is_material(told, throttle)) {
             return None;
@@ -78,7 +84,13 @@ impl Pace {
         Some(throttle)
     }
 
-    fn next_throttle(&mut self, contract: &LineContract, spent: Spent, now: Now) -> u64 {
+    /// Whether a controller is so new that it holds back until it knows its traffic.
+    pub(super) fn is_new(&self, now: Now) -> bool {
+        let daily = self.daily.as_ref().map(|(_, controller)| controller);
+        self.controller.as_ref().into_iter().chain(daily).any(|controller| controller.is_new(now.monotonic))
+    }
+
+    fn next_throttle(&mut self, contract: &LineContract, spent: impl FnOnce() -> Spent, now: Now) -> u64 {
         let always = threshold(1.0);
         // A share of voice is paced by its share, the network's own ads by nothing.
         match contract.tier {
@@ -90,6 +102,7 @@ impl Pace {
             // The other curves are refused at the API so far; even is the safe reading.
             PacingMode::Even | PacingMode::FrontLoaded | PacingMode::Curve(_) => {}
         }
+        let spent = spent();
         self.by_life(contract, spent.life, now).min(self.by_day(contract, spent.day, now)).min(always)
     }
 
@@ -162,7 +175,7 @@ mod tests {
             let ms = minute * 60_000;
             pace.add(1, 1_000);
             let now = Now { wall: WallMs(start.0 + ms.cast_signed()), monotonic: MonotonicMs(ms) };
-            told = pace.next_throttle(contract, spent, now);
+            told = pace.next_throttle(contract, || spent, now);
         }
         told
     }

@@ -134,6 +134,38 @@ fn every_line_item_gets_leases_and_spends_to_its_end() {
 }
 
 #[test]
+fn looking_at_what_moved_grants_what_looking_at_all_grants() {
+    // An hour and more by seconds: leases that run dry, that end undrawn, budgets that end and come back, and one line item that is paced.
+    for seed in 1..=3 {
+        let run = |at_all: bool| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut sim = Sim::new(dir.path(), seed);
+            let crate::catalog::Entity::LineItem(line) = super::sim::line_entity(2, Some(9_000_000), None) else {
+                panic!("a line item")
+            };
+            let paced = crate::model::LineItem { pacing: crate::model::PacingMode::Even, ..line };
+            sim.change(crate::catalog::Entity::LineItem(paced));
+            for step in 0..4_000_u32 {
+                if at_all {
+                    sim.machine.look_at_all_soon();
+                }
+                sim.pass(u64::from(1_000 + step % 7 * 50));
+                if step % 500 == 0 {
+                    sim.change(super::sim::advertiser(Some(i64::from(step) * 30)));
+                }
+            }
+            (sim.events(), sim.servers[0].throttles.clone())
+        };
+        let ((events, throttles), (all_events, all_throttles)) = (run(false), run(true));
+        assert!(events == all_events, "SEED={seed}: other leases, or at other times");
+        for (id, throttle) in all_throttles {
+            let told = throttles[&id];
+            assert!(told.abs_diff(throttle) <= throttle / 16, "SEED={seed}: {told} for {throttle}");
+        }
+    }
+}
+
+#[test]
 fn nothing_is_granted_before_the_log_is_read_to_its_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut sim = Sim::new(dir.path(), 5);

@@ -7,20 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fleet::{Heard, Served};
 use super::super::holding::{HandOver, Holding};
-use super::super::pace::{Again, Spent};
 use super::super::{LeaseLeft, LineReport, Message, MessageBody, RoleEffects, ServerReport, ServerSays};
 use super::AccountingMachine;
-use crate::accounting::{Balance, GrantTerms, LevelId, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
+use crate::accounting::{GrantTerms, LineContract, LineNeed, Outcome, plan_closes, plan_grants};
 use crate::decision::{LeaseOwner, LeaseTerms, OfferedLease};
 use crate::events::{Envelope, Event, LeaseGranted, LeaseReturned};
 use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId, Now, ServerId};
 
 /// Most leases proposed in one step: their records are one append.
 const GRANTS_PER_STEP_MAX: usize = 2_000;
-/// Time between two looks at every line item, in milliseconds: what only time changes (flights, leases that end).
-const SWEEP_MS: u64 = 1_000;
-/// Every so manieth sweep a throttle is told however little it changed: a server that could not use it has it within a minute.
-const TOLD_AGAIN_SWEEPS: u64 = 60;
 /// Time between two looks for leases that are over, in milliseconds.
 const CLOSE_SWEEP_MS: u64 = 5_000;
 
@@ -61,10 +56,11 @@ impl AccountingMachine {
             self.holdings.entry(key).or_insert_with(|| Holding::new(served.at, self.rates_before.remove(&key)));
         let before = holding.hold(lease);
         self.unused.extend(before.map(|lease| (granted.server_id, granted.boot_id, lease)));
+        self.looks.soon(granted.line_item_id);
         self.hand_over(granted.line_item_id, served, effects);
     }
 
-    fn hand_over(&mut self, line_item_id: LineItemId, served: Served, effects: &mut RoleEffects) {
+    pub(super) fn hand_over(&mut self, line_item_id: LineItemId, served: Served, effects: &mut RoleEffects) {
         let price = self.contracts.line(line_item_id).map_or(Micros::ZERO, LineContract::draw_price);
         let Some(holding) = self.holdings.get_mut(&(line_item_id, served.server_id)) else { return };
         match holding.hand_over(price, self.settings.lease_ms, served.at) {
@@ -142,6 +138,7 @@ impl AccountingMachine {
         }
         if heard.ends {
             // What it lacks is seen at once.
+            self.looks.all();
             self.swept_at = None;
         }
         // Before a run has said all, what was overtaken may be older than what it says first, and comes with all once more.
@@ -177,21 +174,28 @@ impl AccountingMachine {
         let Some(holding) = self.holdings.get_mut(&(id, report.server_id)) else { return };
         match (adopted, claimed) {
             (Some(lease), Some(left)) => holding.adopt(lease, left),
-            (None, Some(left)) => holding.claim(left),
+            (None, Some(left)) => {
+                holding.claim(left);
+                self.claims.insert(key);
+            }
             (_, None) => {}
         }
         self.paces.entry(id).or_default().add(drawn, eligible);
+        if drawn > 0 || eligible > 0 || adopted.is_some() {
+            self.looks.soon(id);
+        }
         let Some(served) = served else { return };
         let price = self.contracts.line(id).map_or(Micros::ZERO, LineContract::draw_price);
         if holding.wants_lease(price, self.settings.lease_ms, served.at) {
             self.wanting.insert((id, report.server_id));
+            self.looks.soon(id);
         }
         self.hand_over(id, served, effects);
     }
 
     /// The lease that a run of a server says it draws from, `at` its present, and this run of accounting doesn't remember; if the books say that it is that
     /// run's.
-    fn adoptable(
+    pub(super) fn adoptable(
         &self,
         id: LineItemId,
         left: LeaseLeft,
@@ -219,85 +223,6 @@ impl AccountingMachine {
                 last_billable_until: grant.last_billable_until,
             },
         })
-    }
-
-    /// Looks at every line item that may spend: leases that end, throttles.
-    pub(super) fn sweep(&mut self, now: Now, effects: &mut RoleEffects) {
-        if self.swept_at.is_some_and(|at| now.monotonic.since(at) < SWEEP_MS) || !self.replayed {
-            return;
-        }
-        self.swept_at = Some(now.monotonic);
-        let served = self.fleet.served(now);
-        self.adopt_claimed(&served, now);
-        self.sweeps = self.sweeps.wrapping_add(1);
-        let (mut due, mut away) = (Vec::new(), Vec::new());
-        for (turn, (id, contract)) in (self.sweeps..).zip(self.contracts.lines()) {
-            if !self.contracts.may_spend(contract, now.wall) {
-                if let Some(pace) = self.paces.get_mut(&id) {
-                    pace.replan();
-                }
-                away.push(id);
-                continue;
-            }
-            let today = LevelId::LineItemDay(id, contract.flight.zone.day(now.wall));
-            let account = self.book.accounts.get(&contract.advertiser_id);
-            let balance = |level| account.map_or_else(Balance::default, |account| account.balance(level));
-            let spent = Spent { life: balance(LevelId::LineItem(id)), day: balance(today) };
-            // One throttle for all servers: each takes the same share of its chances.
-            let again = if turn.is_multiple_of(TOLD_AGAIN_SWEEPS) { Again::Yes } else { Again::No };
-            if let Some(throttle) = self.paces.entry(id).or_default().throttle(contract, spent, now, again) {
-                let body = MessageBody::Throttle { line_item_id: id, throttle };
-                effects.messages.extend(served.iter().map(|served| served.message(body)));
-            }
-            for served in &served {
-                let holding = self.holdings.get(&(id, served.server_id));
-                if holding
-                    .is_none_or(|holding| holding.wants_lease(contract.draw_price(), self.settings.lease_ms, served.at))
-                {
-                    self.wanting.insert((id, served.server_id));
-                }
-                if holding.is_some() {
-                    due.push((id, *served));
-                }
-            }
-        }
-        for (id, served) in due {
-            self.hand_over(id, served, effects);
-        }
-        for id in away {
-            self.give_back_of(id);
-        }
-        self.state_delivery(now, effects);
-    }
-
-    /// Looks for leases that servers drew from before this run of accounting, in books that have come further since they said so.
-    fn adopt_claimed(&mut self, served: &[Served], now: Now) {
-        let of: BTreeMap<ServerId, Served> = served.iter().map(|served| (served.server_id, *served)).collect();
-        let claims = self.holdings.iter_mut().filter_map(|(&(id, server_id), holding)| {
-            let served = of.get(&server_id)?;
-            Some((id, *served, holding.take_claimed()?))
-        });
-        for (id, served, left) in claims.collect::<Vec<_>>() {
-            let at = Now { wall: now.wall, monotonic: served.at };
-            // One that is not in the books now never was, or is closed.
-            if let Some(lease) = self.adoptable(id, left, (served.server_id, served.boot_id), at)
-                && let Some(holding) = self.holdings.get_mut(&(id, served.server_id))
-            {
-                holding.adopt(lease, left);
-            }
-        }
-    }
-
-    /// What waits for a line item that may not spend goes back.
-    fn give_back_of(&mut self, id: LineItemId) {
-        let all = (id, ServerId::from_u128(0))..=(id, ServerId::from_u128(u128::MAX));
-        for ((_, server_id), holding) in self.holdings.range_mut(all) {
-            if let Some(entry) = self.fleet.register().get(*server_id)
-                && let Some(lease) = holding.take_waiting()
-            {
-                self.unused.push((*server_id, entry.boot_id, lease));
-            }
-        }
     }
 
     pub(super) fn propose(&mut self, now: Now, effects: &mut RoleEffects) {
@@ -452,7 +377,7 @@ impl AccountingMachine {
 }
 
 impl Served {
-    const fn message(&self, body: MessageBody) -> Message {
+    pub(super) const fn message(&self, body: MessageBody) -> Message {
         Message { server_id: self.server_id, boot_id: self.boot_id, body }
     }
 }
