@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use segue::accounting::{LedgerState, record_digest};
 use segue::catalog::{CatalogPublisher, CatalogWriter, Entity, Snapshot};
+use segue::clock::Clock;
 use segue::decision::{Billing, ChosenAd, Draw, Excluded, LeaseDesk, Scratch, Seed, Spending, decide};
 use segue::event_log::kafka::Connection;
 use segue::event_log::{Topic, partition};
@@ -229,7 +230,7 @@ impl World {
             }
         }
         drop(sender);
-        server.supply.run(&samples, ONE_IN, catalog, &server.spending);
+        server.supply.run(&samples, ONE_IN, (catalog, &server.spending), &Clock::real());
         server.heard.push_back(heard);
         let mut events = server.desk.sweep(&server.spending, now, |_| true);
         if server.heard.len() as u64 > HEARD_AFTER {

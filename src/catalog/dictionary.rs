@@ -39,10 +39,13 @@ impl Default for Dictionary {
     }
 }
 
+/// A text and its number.
+type Numbered = (Arc<str>, ValueId);
+
 /// Numbers of texts, in pieces of which a change copies one.
 #[derive(Clone, Debug)]
 struct Texts {
-    pieces: Vec<Arc<HashTable<(Arc<str>, ValueId)>>>,
+    pieces: Vec<Arc<HashTable<Numbered>>>,
     hasher: RandomState,
 }
 

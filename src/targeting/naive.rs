@@ -39,7 +39,6 @@ fn holds(predicate: &Predicate, request: &AdBreakRequest, line_item_zone: &Zone,
 }
 
 /// What the request says of an attribute; empty when unknown.
-#[must_use]
 pub fn values_of(attribute: Attribute, request: &AdBreakRequest) -> impl Iterator<Item = &str> {
     let facts = &request.facts;
     let (one, many): (Option<&str>, &[String]) = match attribute {
