@@ -48,7 +48,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// When a catalogue record's targeting is nested deeper than [`catalog::MAX_EXPRESSION_DEPTH`].
 #[must_use]
 pub fn encode(envelope: &Envelope) -> Vec<u8> {
-    wire::envelope_to_wire(envelope).encode_to_vec()
+    wire::encode_straight(envelope).unwrap_or_else(|| wire::envelope_to_wire(envelope).encode_to_vec())
 }
 
 /// A reversal by itself, as a row of the ledger keeps it.

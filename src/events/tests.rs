@@ -9,8 +9,8 @@ use super::wire::proto;
 use super::*;
 use crate::catalog::Entity;
 use crate::model::{
-    AdvertiserId, BeaconEvent, CampaignId, Day, ImpressionId, LeaseId, LineItemId, Micros, NetworkId, PriceModel,
-    ServerId, WallMs,
+    AdvertiserId, BeaconEvent, CampaignId, Coordinates, Day, ImpressionId, LeaseId, LineItemId, Micros, NetworkId,
+    PriceModel, ServerId, WallMs,
 };
 use crate::targeting::{Attribute, Expression, Predicate};
 
@@ -36,6 +36,38 @@ fn events_of_version_1_are_read_and_written_alike() {
         check_golden(&file, &encode(&envelope));
         let kept = std::fs::read(golden(&file)).expect("just compared");
         assert_eq!(decode(&kept), Ok(envelope), "{name}");
+    }
+}
+
+/// Longer lists and texts than the samples have, so that lengths take one byte, two and three; and numbers that are left out or take the most.
+fn stretched(record: &DecisionRecord, length: usize, number: i64) -> DecisionRecord {
+    let mut record = record.clone();
+    record.listener.exposures = record.listener.exposures.iter().copied().cycle().take(length).collect();
+    record.listener.last_break_at = Some(WallMs(number));
+    record.excluded = vec![LineItemId::from_u128(0); length];
+    record.request.facts.playlist = Some("p".repeat(length));
+    record.request.facts.genres = vec![String::new(), "g".repeat(length)];
+    record.request.facts.coordinates = Some(Coordinates { latitude: -0.0, longitude: 18.07 });
+    record.reasons = vec![(String::new(), 0), ("r".repeat(length), u32::MAX)];
+    record.spend_reads.iter_mut().filter_map(|read| read.lease.as_mut()).for_each(|lease| lease.left = Micros(number));
+    record.ads.iter_mut().for_each(|ad| ad.price = Micros(number));
+    record.seed = number.unsigned_abs();
+    record
+}
+
+#[test]
+fn what_is_written_straight_is_what_prost_writes() {
+    let prost = |envelope: &Envelope| wire::envelope_to_wire(envelope).encode_to_vec();
+    for (name, envelope) in samples::envelopes() {
+        assert_eq!(encode(&envelope), prost(&envelope), "{name}");
+        let Event::Decision(record) = &envelope.body else { continue };
+        for length in [0, 1, 127, 128, 300, 16_383, 16_384] {
+            for number in [0, 1, -1, i64::MIN, i64::MAX] {
+                let body = Event::Decision(Box::new(stretched(record, length, number)));
+                let envelope = Envelope { body, trace_id: None, ..envelope.clone() };
+                assert!(encode(&envelope) == prost(&envelope), "{name}, {length} long, {number}");
+            }
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn truncated_ip(bytes: &[u8]) -> Read<TruncatedIp> {
 }
 
 /// The one enum whose 0 is written: an unknown platform is a platform.
-fn platform_code(platform: Platform) -> i32 {
+pub(super) fn platform_code(platform: Platform) -> i32 {
     let wire = match platform {
         Platform::Unknown => proto::Platform::Unspecified,
         Platform::Ios => proto::Platform::Ios,
