@@ -134,8 +134,12 @@ pub fn counted(exposures: &[Exposure], strict: &StrictRow) -> Vec<Exposure> {
     let mut names: Vec<_> = strict.exposures.iter().map(|one| name(&one.exposure)).collect();
     names.sort_unstable();
     let also = exposures.iter().filter(|exposure| names.binary_search(&name(exposure)).is_err());
-    let mut all: Vec<Exposure> = strict.exposures.iter().map(|one| one.exposure).chain(also.copied()).collect();
-    all.sort_by_key(|exposure| exposure.at);
+    let mut all = Vec::with_capacity(strict.exposures.len() + exposures.len());
+    all.extend(strict.exposures.iter().map(|one| one.exposure).chain(also.copied()));
+    // As it is for nearly all listeners: each list is in order, and one of them is empty.
+    if !all.is_sorted_by_key(|exposure| exposure.at) {
+        all.sort_by_key(|exposure| exposure.at);
+    }
     all
 }
 

@@ -272,10 +272,10 @@ impl DecisionRole {
         render: Render<'_>,
     ) -> Effects {
         let Pending { reservation, decided } = pending;
-        let again = |strict_caps, conflicts| {
-            let Drawn { decision, draws, mut unused, .. } = decided.drawn.clone();
+        let again = |decided: Decided, strict_caps, conflicts| {
+            let Drawn { decision, draws, mut unused, .. } = decided.drawn;
             unused.extend(decision.ads.into_iter().zip(draws).filter_map(|(ad, draw)| Some((ad, draw?))));
-            Attempt { resolved: decided.resolved.clone(), strict_caps, conflicts, held: unused }
+            Attempt { resolved: decided.resolved, strict_caps, conflicts, held: unused }
         };
         let attempt = match outcome {
             Outcome::Accepted => {
@@ -285,9 +285,13 @@ impl DecisionRole {
             Outcome::Conflict(stored) => {
                 strict::adopt(&mut state.strict, stored);
                 let conflicts = decided.conflicts.saturating_add(1);
-                again(if conflicts > MAX_CONFLICTS { StrictCaps::Unsure } else { StrictCaps::Kept }, conflicts)
+                let strict_caps = if conflicts > MAX_CONFLICTS { StrictCaps::Unsure } else { StrictCaps::Kept };
+                again(decided, strict_caps, conflicts)
             }
-            Outcome::Unsure => again(StrictCaps::Unsure, decided.conflicts),
+            Outcome::Unsure => {
+                let conflicts = decided.conflicts;
+                again(decided, StrictCaps::Unsure, conflicts)
+            }
         };
         self.attempt(request, state, moment, attempt, scratch, render)
     }
@@ -342,21 +346,24 @@ impl DecisionRole {
         render: Render<'_>,
     ) -> Effects {
         let Decided { resolved, view, refusal, drawn, .. } = decided;
+        let Drawn { decision, draws, excluded, strict_caps, unused } = drawn;
         let break_ = Break { role: self, request, resolved: &resolved, moment, pseudonym: state.pseudonym };
-        let mut answered = break_.seal(&drawn);
+        let mut answered = break_.seal(decision, &draws);
         answered.no_break = answered.no_break.or(refusal.map(OpenRefusal::name));
         // Where no break is due, no limit is why there are no ads.
         answered.limited = answered.limited.filter(|_| answered.no_break.is_none());
         // From what the decision saw, and after the answer stands: explaining can't change it (INV-8).
-        answered.explanation = (moment.explain == Explain::Yes)
-            .then(|| self.explain(request, &resolved, &view.to_state(state.pseudonym), moment, &drawn));
-        let mut voids: Vec<Envelope> = drawn.unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();
+        answered.explanation = (moment.explain == Explain::Yes).then(|| {
+            let left_out = left_out(strict_caps, &excluded);
+            self.explain(request, &resolved, &view.to_state(state.pseudonym), moment, &left_out, &answered.decision)
+        });
+        let mut voids: Vec<Envelope> = unused.iter().map(|(ad, draw)| break_.void_of(ad, draw)).collect();
         if answered.no_break.is_none() {
             let given_up = listener::open(state, break_.opened(&answered), break_.exposures(&answered));
             voids.extend(given_up.iter().filter_map(|ad| break_.void_of_token(&ad.token)));
         }
-        let draws_refused = u64::try_from(drawn.excluded.len()).unwrap_or(u64::MAX);
-        let record = break_.record(view, &drawn, &answered);
+        let draws_refused = u64::try_from(excluded.len()).unwrap_or(u64::MAX);
+        let record = break_.record(view, excluded, strict_caps, &answered);
         let answer = render(&answered);
         listener::keep_answer(state, &request.request_id, &answer);
         Effects::Answered(Box::new(Answered { answer, answered, voids, record, draws_refused }))
@@ -369,15 +376,11 @@ impl DecisionRole {
         resolved: &ResolvedBreak,
         known: &ListenerState,
         moment: Moment<'_>,
-        drawn: &Drawn,
+        left_out: &Excluded,
+        decision: &Decision,
     ) -> Explanation {
-        let spending = self.spending(moment);
-        let mut excluded = Excluded::by_strict_caps(drawn.strict_caps);
-        for &line_item_id in &drawn.excluded {
-            excluded.insert(line_item_id);
-        }
-        let seed = Seed::of(request);
-        explain(moment.snapshot, resolved, known, spending, &excluded, moment.now, seed, &drawn.decision)
+        let (spending, seed) = (self.spending(moment), Seed::of(request));
+        explain(moment.snapshot, resolved, known, spending, left_out, moment.now, seed, decision)
     }
 
     /// What is drawn from: nothing, while paid ads are stopped or who asks is limited.
@@ -439,6 +442,15 @@ impl DecisionRole {
         }
         failed
     }
+}
+
+/// The line items that a decision was made without.
+fn left_out(strict_caps: StrictCaps, excluded: &[LineItemId]) -> Excluded {
+    let mut left_out = Excluded::by_strict_caps(strict_caps);
+    for &line_item_id in excluded {
+        left_out.insert(line_item_id);
+    }
+    left_out
 }
 
 /// Takes the ad's draw out of what is held.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::{AnsweredAd, AnsweredBreak, DecisionRole, Drawn, Moment};
 use crate::caps::strict::{self, Hearing};
 use crate::catalog::ResolvedBreak;
-use crate::decision::{ChosenAd, Draw, NoBreakReason, Seed};
+use crate::decision::{ChosenAd, Decision, Draw, NoBreakReason, Seed, StrictCaps};
 use crate::events::{
     BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
     SpendReadRecord,
 };
 use crate::model::{
-    AdBreakRequest, BeaconEvent, Creative, Exposure, ExposureState, ImpressionId, OpenAd, OpenBreak, Platform,
-    Pseudonym, StrictExposure, WallMs,
+    AdBreakRequest, BeaconEvent, Creative, Exposure, ExposureState, ImpressionId, LineItemId, OpenAd, OpenBreak,
+    Platform, Pseudonym, StrictExposure, WallMs,
 };
 use crate::tokens::Claims;
 
@@ -27,9 +27,9 @@ pub(super) struct Break<'a> {
 
 impl Break<'_> {
     /// The answer, with a sealed token for each ad.
-    pub(super) fn seal(&self, drawn: &Drawn) -> AnsweredBreak {
-        let mut ads = Vec::with_capacity(drawn.decision.ads.len());
-        for (slot, (chosen, draw)) in drawn.decision.ads.iter().zip(&drawn.draws).enumerate() {
+    pub(super) fn seal(&self, decision: Decision, draws: &[Option<Draw>]) -> AnsweredBreak {
+        let mut ads = Vec::with_capacity(decision.ads.len());
+        for (slot, (chosen, draw)) in decision.ads.iter().zip(draws).enumerate() {
             let entry = self.moment.snapshot.line(chosen.slot);
             let creative = self.creative(chosen);
             let slot = u8::try_from(slot).expect("a pod has at most 16 ads");
@@ -47,9 +47,9 @@ impl Break<'_> {
         AnsweredBreak {
             decision_id: self.moment.decision_id,
             ads,
-            no_break: drawn.decision.no_break.map(NoBreakReason::name),
+            no_break: decision.no_break.map(NoBreakReason::name),
             limited: self.moment.limited,
-            decision: drawn.decision.clone(),
+            decision,
             explanation: None,
         }
     }
@@ -184,9 +184,15 @@ impl Break<'_> {
     }
 
     /// The decision log's record: enough to make the decision again.
-    pub(super) fn record(&self, listener: ListenerView, drawn: &Drawn, answered: &AnsweredBreak) -> Envelope {
+    pub(super) fn record(
+        &self,
+        listener: ListenerView,
+        excluded: Vec<LineItemId>,
+        strict_caps: StrictCaps,
+        answered: &AnsweredBreak,
+    ) -> Envelope {
         let request = self.request;
-        let decision = &drawn.decision;
+        let decision = &answered.decision;
         let ads = answered.ads.iter().map(|ad| ChosenAdRecord {
             impression_id: ad.impression_id,
             advertiser_id: ad.chosen.advertiser_id,
@@ -229,12 +235,12 @@ impl Break<'_> {
             catalog_version: decision.catalog_version,
             now: self.moment.now,
             seed: Seed::of(request).0,
-            excluded: drawn.excluded.clone(),
+            excluded,
             spend_reads: reads.collect(),
             ads: ads.collect(),
             no_break: answered.no_break.map(str::to_owned),
             reasons: answered.reasons().map(|(reason, count)| (reason.to_owned(), count)).collect(),
-            strict_caps_refused: drawn.strict_caps.refusal().map(|reason| reason.name().to_owned()),
+            strict_caps_refused: strict_caps.refusal().map(|reason| reason.name().to_owned()),
         })))
     }
 
