@@ -103,9 +103,8 @@ impl Known {
     /// What differs from the exposures before. With `is_shared` it is kept for merging, and none if nothing differs.
     pub(super) fn changed(&mut self, key: ListenerKey, before: &[Exposure], is_shared: bool) -> Option<ListenerChange> {
         let state = &self.state;
-        let put: Vec<_> = state.exposures.iter().filter(|exposure| !before.contains(exposure)).copied().collect();
-        let still = |old: &Exposure| state.exposures.iter().any(|new| new.impression_id == old.impression_id);
-        let gone: Vec<_> = before.iter().filter(|old| !still(old)).copied().collect();
+        let put = lacking(&state.exposures, before, |new, old| new == old);
+        let gone = lacking(before, &state.exposures, |old, new| old.impression_id == new.impression_id);
         let mut change = ListenerChange::new(key, state, put, gone);
         if is_shared {
             self.mark_head(&mut change);
@@ -242,6 +241,25 @@ impl Known {
 /// They were forgotten while they were being read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ForgottenMeanwhile;
+
+/// Those of `exposures` that `others` don't have, by `is_same`. Nearly always the two are one list in one order before and after a change of an
+/// ad or three: what a walk along both doesn't find is looked for in all of `others`, the rest in a step each.
+fn lacking(
+    exposures: &[Exposure],
+    others: &[Exposure],
+    is_same: impl Fn(&Exposure, &Exposure) -> bool,
+) -> Vec<Exposure> {
+    let mut ahead = others;
+    let mut lacks = |exposure: &&Exposure| {
+        if let Some(place) = ahead.iter().position(|other| is_same(exposure, other)) {
+            ahead = &ahead[place + 1..];
+            return false;
+        }
+        let behind = &others[..others.len() - ahead.len()];
+        !behind.iter().any(|other| is_same(exposure, other))
+    };
+    exposures.iter().filter(|exposure| lacks(exposure)).copied().collect()
+}
 
 /// Puts a change over exposures, oldest first. What is heard stays.
 fn overlay(exposures: &mut Vec<Exposure>, change: &Exposure, is_gone: bool) {

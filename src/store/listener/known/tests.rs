@@ -343,3 +343,23 @@ proptest! {
         prop_assert_eq!(said, store);
     }
 }
+
+proptest! {
+    /// The walk finds what comparing each with each finds, whatever order the lists are in and whatever comes twice.
+    #[test]
+    fn what_a_list_lacks_is_what_no_element_of_the_other_is(
+        ours in proptest::collection::vec((0_u32..12, any::<bool>()), 0..12),
+        theirs in proptest::collection::vec((0_u32..12, any::<bool>()), 0..12),
+    ) {
+        let of = |(number, heard): (u32, bool)| {
+            let reserved = exposure(number);
+            if heard { Exposure { state: ExposureState::Heard, ..reserved } } else { reserved }
+        };
+        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.into_iter().map(of).collect(), theirs.into_iter().map(of).collect());
+        let new: Vec<_> = ours.iter().filter(|one| !theirs.contains(one)).copied().collect();
+        prop_assert_eq!(lacking(&ours, &theirs, |one, other| one == other), new);
+        let still = |one: &Exposure| theirs.iter().any(|other| one.impression_id == other.impression_id);
+        let gone: Vec<_> = ours.iter().filter(|one| !still(one)).copied().collect();
+        prop_assert_eq!(lacking(&ours, &theirs, |one, other| one.impression_id == other.impression_id), gone);
+    }
+}
