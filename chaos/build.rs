@@ -1,4 +1,4 @@
-//! The event types, generated from `schemas/` as any consumer does; and the commit.
+//! The event types, generated from `schemas/` as any consumer does.
 
 use std::error::Error;
 
@@ -6,17 +6,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../schemas/segue");
     let set = protox::compile(["segue/v1/events.proto"], ["../schemas"])?;
     prost_build::Config::new().disable_comments(["."]).compile_fds(set)?;
-    println!("cargo:rustc-env=SEGUE_COMMIT={}", commit().unwrap_or_else(|| "unknown".to_owned()));
     Ok(())
-}
-
-fn commit() -> Option<String> {
-    for file in ["../.git/HEAD", "../.git/logs/HEAD"] {
-        if std::path::Path::new(file).exists() {
-            println!("cargo:rerun-if-changed={file}");
-        }
-    }
-    let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }

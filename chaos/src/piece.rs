@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use segue_figures::Check;
+
 use crate::judge::Verdict;
-use crate::report::{Check, Row};
+use crate::report::Row;
 use crate::show::Course;
 
 /// Before anything is broken or counted: leases are granted, caches fill.

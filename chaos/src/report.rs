@@ -3,35 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use segue_figures::{COMMIT, Check};
 use serde::Serialize;
 
 use crate::faults::Kind;
 use crate::history::Counts;
 use crate::judge::Verdict;
-
-/// One figure and what it may be.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Check {
-    /// What, and of which piece.
-    name: String,
-    value: f64,
-    bound: f64,
-    unit: &'static str,
-    /// Whether it holds.
-    pub(crate) pass: bool,
-}
-
-impl Check {
-    /// Holds where the value is at most the bound.
-    pub(crate) fn at_most(name: String, value: f64, bound: f64, unit: &'static str) -> Self {
-        Self { name, value, bound, unit, pass: value <= bound }
-    }
-
-    /// Holds where the value is at least the bound.
-    pub(crate) fn at_least(name: String, value: f64, bound: f64, unit: &'static str) -> Self {
-        Self { name, value, bound, unit, pass: value >= bound }
-    }
-}
 
 /// What a piece is compared with: one as long in which nothing broke.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -118,7 +95,7 @@ impl Report {
     pub(crate) fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let machine = format!("{} with {threads} threads", std::env::consts::ARCH);
-        Self { commit: env!("SEGUE_COMMIT"), machine, checks: Vec::new(), rows: Vec::new() }
+        Self { commit: COMMIT, machine, checks: Vec::new(), rows: Vec::new() }
     }
 
     /// Takes a piece: says it in words on standard output, and writes all so far.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use segue_figures::Check;
 use tempfile::TempDir;
 
 use crate::Arguments;
@@ -15,7 +16,7 @@ use crate::history::History;
 use crate::judge::{self, Place};
 use crate::piece::{Piece, Plan, checks};
 use crate::players::Players;
-use crate::report::{Check, Report, Row, Twin};
+use crate::report::{Report, Row, Twin};
 use crate::show::Show;
 use crate::world::Operator;
 

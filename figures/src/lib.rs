@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+/// The commit that the program was built from; `unknown` outside a repository.
+pub const COMMIT: &str = env!("SEGUE_COMMIT");
+
 /// One figure and what it may be.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Check {
@@ -56,7 +59,7 @@ impl Report {
     #[must_use]
     pub fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { commit: env!("SEGUE_COMMIT").to_owned(), machine: machine(threads), checks: Vec::new() }
+        Self { commit: COMMIT.to_owned(), machine: machine(threads), checks: Vec::new() }
     }
 
     /// One that was written before.
