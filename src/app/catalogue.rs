@@ -73,7 +73,7 @@ pub(super) fn publish_to(
     told: impl Fn(Vec<Entity>) + Send + Sync + 'static,
 ) -> anyhow::Result<(Publish, JoinHandle<()>)> {
     let feed = Arc::new(CatalogFeed {
-        writer: Mutex::new(CatalogWriter::new()),
+        writer: Mutex::new(CatalogWriter::keyed(u64::from_le_bytes(base.entropy.bytes()))),
         catalog: Arc::clone(&side.catalog),
         spending: Arc::clone(&side.spending),
         told: Box::new(told),

@@ -7,7 +7,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
+use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
 use super::shards::Shards;
@@ -30,9 +30,17 @@ pub(super) struct Dictionary {
 
 impl Default for Dictionary {
     fn default() -> Self {
+        Self::keyed(0)
+    }
+}
+
+impl Dictionary {
+    /// An empty one, whose hashes follow from a key: where line items come from outside, one that nobody outside knows, so that no texts are chosen to
+    /// collide.
+    pub(super) fn keyed(key: u64) -> Self {
         Self {
             networks: Shards::in_pieces(1),
-            texts: (0..Lane::COUNT).map(|_| Texts::default()).collect(),
+            texts: (0..Lane::COUNT).map(|_| Texts::keyed(key)).collect(),
             zones: Vec::new(),
             next: [0; Lane::COUNT],
         }
@@ -46,16 +54,14 @@ type Numbered = (Arc<str>, ValueId);
 #[derive(Clone, Debug)]
 struct Texts {
     pieces: Vec<Arc<HashTable<Numbered>>>,
-    hasher: RandomState,
-}
-
-impl Default for Texts {
-    fn default() -> Self {
-        Self { pieces: (0..Self::PIECES).map(|_| Arc::default()).collect(), hasher: RandomState::default() }
-    }
+    hasher: FixedState,
 }
 
 impl Texts {
+    fn keyed(key: u64) -> Self {
+        Self { pieces: (0..Self::PIECES).map(|_| Arc::default()).collect(), hasher: FixedState::with_seed(key) }
+    }
+
     const PIECES: usize = 1 << Self::PIECE_BITS;
     const PIECE_BITS: u32 = 6;
 

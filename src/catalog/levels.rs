@@ -67,6 +67,11 @@ struct Folded {
 }
 
 impl Levels {
+    /// Empty, with a dictionary of that key.
+    pub(super) fn keyed(key: u64) -> Self {
+        Self { dictionary: Arc::new(Dictionary::keyed(key)), ..Self::default() }
+    }
+
     /// Brings the parts up to date with line items that changed.
     pub(super) fn update(&mut self, changed: &[LineSlot], lines: &SlotTable<LineEntry>) {
         if changed.is_empty() {

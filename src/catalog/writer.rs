@@ -39,6 +39,12 @@ impl CatalogWriter {
         Self::default()
     }
 
+    /// An empty catalogue at version 0, whose dictionary's hashes follow from a secret key: for line items that come from outside.
+    #[must_use]
+    pub fn keyed(key: u64) -> Self {
+        Self { levels: Levels::keyed(key), ..Self::default() }
+    }
+
     /// An empty catalogue that builds a new base at once when the delta would have more than `delta_max` line items.
     #[cfg(test)]
     pub(crate) fn with_delta_max(delta_max: usize) -> Self {
