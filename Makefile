@@ -57,7 +57,7 @@ instructions: check-tools ## Instructions of the hot steps under valgrind, again
 	@UPDATE=$(UPDATE) scripts/instructions.sh $(if $(JSON),--json $(JSON))
 
 hostile: check-tools ## Bad catalogues and listeners: what they cost, and what others then wait [JSON=file]
-	cargo run --release --example hostile -- $(if $(JSON),--json $(JSON))
+	cargo run --release --package segue-perf -- hostile $(if $(JSON),--json $(JSON))
 
 cost: check-tools ## CPU a million events of each step beside bare Kafka, and bytes of lease traffic, as JSON too [EVENTS=300000]
 	cargo build --release --example cost

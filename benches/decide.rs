@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use segue::catalog::{CatalogWriter, ResolvedBreak, Snapshot};
-use segue::decision::{Excluded, LeaseTerms, Scratch, Seed, Spending, decide, survey};
-use segue::model::{LeaseId, ListenerState, Micros, MonotonicMs, Now, Pseudonym, WallMs};
-use segue::workload::reference::{Profile, ReferenceCatalogue};
+use segue::decision::{Excluded, Scratch, Seed, Spending, decide, survey};
+use segue::model::{ListenerState, MonotonicMs, Now, Pseudonym};
+use segue::workload::reference::{Profile, ReferenceCatalogue, endless_lease, spending_of};
 
 const SEED: u64 = 7;
 const BREAKS: usize = 500;
@@ -24,23 +24,7 @@ impl Stage {
         let mut writer = CatalogWriter::new();
         writer.apply(1, catalogue.clone().into_entities());
         let snapshot = writer.rebuild();
-        let spending = Spending::new();
-        for (index, (line_item, standing)) in catalogue.line_items.iter().zip(&catalogue.standings).enumerate() {
-            let slot = snapshot.slot(line_item.id).expect("the snapshot has every line item");
-            spending.set_throttle(slot, standing.throttle);
-            if standing.leased {
-                spending.install_lease(
-                    slot,
-                    LeaseTerms {
-                        lease_id: LeaseId::from_u128(index as u128),
-                        amount: Micros(1_000_000_000),
-                        max_ordinals: 1_000_000,
-                        draw_until: MonotonicMs(u64::MAX),
-                        last_billable_until: WallMs(i64::MAX),
-                    },
-                );
-            }
-        }
+        let spending = spending_of(&snapshot, catalogue.standing_of_each(), endless_lease);
         let breaks = ReferenceCatalogue::breaks(profile, BREAKS, SEED).into_iter().map(|one| {
             let now = Now { wall: one.at, monotonic: MonotonicMs(1) };
             (snapshot.resolve(&one.request, now), now, Seed::of(&one.request))

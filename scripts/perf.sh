@@ -25,6 +25,7 @@ if [ -n "${QUICK:-}" ]; then long=40 players=""; fi
 piece index target/release/segue-perf index
 piece decide target/release/segue-perf decide
 piece updates target/release/segue-perf updates --seconds "$long"
+piece hostile target/release/segue-perf hostile
 piece peers target/release/segue-peers
 for line_items in 100000 1000000; do
     piece "http-$line_items" target/release/segue-loadtest compare --line-items "$line_items"

@@ -21,8 +21,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand};
+use segue_figures::{Check, Report};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 /// How far a count may be from its baseline, in per cent, up or down: what became cheaper belongs in the baseline too, or it may be lost again.
 const MOVED_PERCENT_MAX: f64 = 3.0;
@@ -123,29 +123,18 @@ fn total(file: &Path) -> anyhow::Result<u64> {
 fn compare(baseline: &Baseline, counted: &Baseline, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     ensure!(baseline.architecture == counted.architecture, "the baseline is of {}", baseline.architecture);
     println!("{:16} {:>14} {:>14} {:>9}", "a round of", "baseline", "now", "moved");
-    let mut checks = Vec::new();
+    let mut report = Report::new();
     for (name, now) in &counted.instructions {
         let Some(before) = baseline.instructions.get(name) else { bail!("{name} has no baseline: UPDATE=1 writes it") };
         let moved = moved_percent(*before, *now);
-        let pass = moved.abs() <= MOVED_PERCENT_MAX;
-        println!("{name:16} {before:14} {now:14} {moved:+8.2} %{}", if pass { "" } else { "  MOVED" });
-        checks.push(json!({
-            "name": format!("instructions/{name}: moved"), "value": moved.abs(), "bound": MOVED_PERCENT_MAX,
-            "unit": "%", "pass": pass, "instructions": now, "baseline": before,
-        }));
+        println!("{name:16} {before:14} {now:14} {moved:+8.2} %");
+        report.take([Check::at_most(format!("instructions {name}: moved"), moved.abs(), MOVED_PERCENT_MAX, "%")]);
     }
     let lost = baseline.instructions.keys().find(|name| !counted.instructions.contains_key(*name));
     ensure!(lost.is_none(), "of the baseline, {lost:?} was not counted");
-    let holds = checks.iter().all(|check| check["pass"] == true);
+    let holds = report.conclude(json)?;
     if !holds {
-        println!(
-            "more than {MOVED_PERCENT_MAX} %: where that is meant, `UPDATE=1 make instructions` writes the baseline anew"
-        );
-    }
-    if let Some(file) = json {
-        let report = json!({"commit": commit(), "machine": counted.architecture, "checks": checks});
-        let text = serde_json::to_string_pretty(&report).context("writing the checks")?;
-        std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+        println!("where that is meant, `UPDATE=1 make instructions` writes the baseline anew");
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -153,10 +142,4 @@ fn compare(baseline: &Baseline, counted: &Baseline, json: Option<&Path>) -> anyh
 #[expect(clippy::cast_precision_loss, reason = "counts of instructions are far below 2^53")]
 fn moved_percent(before: u64, now: u64) -> f64 {
     (now as f64 / before.max(1) as f64 - 1.0) * 100.0
-}
-
-/// The commit that was measured; empty where there is no repository.
-fn commit() -> String {
-    let asked = Command::new("git").args(["rev-parse", "HEAD"]).output();
-    asked.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

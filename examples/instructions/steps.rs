@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use segue::catalog::{CatalogWriter, CategoryId, ResolvedBreak, ScanScratch, Snapshot};
-use segue::decision::{Excluded, LeaseTerms, Scratch, Seed, Spending, decide};
+use segue::decision::{Excluded, Scratch, Seed, decide};
 use segue::impressions::TruncatedIp;
 use segue::journal::{Clock, Drive, Durability, Entry, Identity, Journal, JournalConfig, RealDisk};
 use segue::model::{
@@ -19,7 +19,7 @@ use segue::model::{
 use segue::pod::{PodCandidate, PodLimits, PodProblem, PodScratch, solve};
 use segue::tokens::{Claims, TokenKey, TokenKeys};
 use segue::workload::Draws;
-use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue};
+use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, endless_lease, spending_of};
 
 const SEED: u64 = 7;
 const LINE_ITEMS: usize = 10_000;
@@ -88,7 +88,7 @@ fn deciding(
     breaks: &[ReferenceBreak],
     resolved: &[ResolvedBreak],
 ) {
-    let spending = spending(catalogue, snapshot);
+    let spending = spending_of(snapshot, catalogue.standing_of_each(), endless_lease);
     let listener = ListenerState::new(Pseudonym([0; 16]));
     let none = Excluded::none();
     let seeds: Vec<Seed> = breaks.iter().map(|one| Seed::of(&one.request)).collect();
@@ -99,26 +99,6 @@ fn deciding(
             black_box(decision.ads.len());
         }
     });
-}
-
-/// Throttles and leases as at midday.
-fn spending(catalogue: &ReferenceCatalogue, snapshot: &Snapshot) -> Spending {
-    let spending = Spending::new();
-    for ((number, line_item), standing) in (0..).zip(&catalogue.line_items).zip(&catalogue.standings) {
-        let slot = snapshot.slot(line_item.id).expect("the snapshot has every line item");
-        spending.set_throttle(slot, standing.throttle);
-        if standing.leased {
-            let terms = LeaseTerms {
-                lease_id: LeaseId::from_u128(number),
-                amount: Micros(1_000_000_000),
-                max_ordinals: 1_000_000,
-                draw_until: MonotonicMs(u64::MAX),
-                last_billable_until: WallMs(i64::MAX),
-            };
-            spending.install_lease(slot, terms);
-        }
-    }
-    spending
 }
 
 fn filling() {

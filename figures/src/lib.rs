@@ -2,10 +2,16 @@
 //!
 //! A check that is missed is said to be missed; a bound is never bent.
 
+mod allocations;
+mod times;
+
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+
+pub use allocations::{Counting, allocations_in};
+pub use times::{PASSES, Times, number, timed};
 
 /// The commit that the program was built from; `unknown` outside a repository.
 pub const COMMIT: &str = env!("SEGUE_COMMIT");

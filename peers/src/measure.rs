@@ -4,16 +4,17 @@
 //! pass by pass, so that what the machine does meanwhile meets both. Both are given a listener in their own terms (values in numbers), and both
 //! write out dense numbers of line items: what one question costs, with no word of the wire in it. What making these terms costs stands beside it.
 
+use std::time::Duration;
+
 use anyhow::ensure;
-use hdrhistogram::Histogram;
 use segue::catalog::{CatalogWriter, LineSlot, ScanScratch, Snapshot};
 use segue::clock::Clock;
 use segue::model::Now;
 use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, Shares};
+use segue_figures::{PASSES, Times};
 
 use crate::tree::Tree;
 
-const PASSES: usize = 3;
 /// What a pod needs.
 const BEST: usize = 16;
 
@@ -24,24 +25,6 @@ pub(crate) struct Asked {
     pub(crate) line_items: usize,
     pub(crate) listeners: usize,
     pub(crate) seed: u64,
-}
-
-/// Nanoseconds over listeners.
-#[derive(Clone, Debug)]
-pub(crate) struct Times(Histogram<u64>);
-
-impl Times {
-    /// Microseconds within which this share of the listeners was answered.
-    pub(crate) fn us(&self, share: f64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one question")]
-        let ns = self.0.value_at_quantile(share) as f64;
-        ns / 1_000.0
-    }
-
-    /// How many times as long the other takes.
-    pub(crate) fn times_faster_than(&self, other: &Self, share: f64) -> f64 {
-        other.us(share) / self.us(share).max(1e-3)
-    }
 }
 
 /// What was measured of one catalogue.
@@ -77,7 +60,7 @@ pub(crate) fn measure(asked: Asked) -> anyhow::Result<Measured> {
     let matches = answers_agree(&catalogue, &snapshot, &tree, &breaks)?;
     let shares = Shares::of(asked.profile, &catalogue, matches, breaks.len());
     let timed = timed(&snapshot, &tree, &breaks)?;
-    let [all, best, resolve, tree_all, tree_event] = timed.map(|least| histogram(&least));
+    let [all, best, resolve, tree_all, tree_event] = timed.map(Times::of);
     Ok(Measured { shares, build_seconds: (segue_seconds, tree_seconds), all, best, resolve, tree_all, tree_event })
 }
 
@@ -103,9 +86,9 @@ fn answers_agree(
     Ok(matches)
 }
 
-/// The least nanoseconds of each listener: all, the best, the request resolved; of the tree all, and the event made.
-fn timed(snapshot: &Snapshot, tree: &Tree, breaks: &[ReferenceBreak]) -> anyhow::Result<[Vec<u64>; 5]> {
-    let mut least = [const { Vec::new() }; 5].map(|_: Vec<u64>| vec![u64::MAX; breaks.len()]);
+/// The least that each listener took: all, the best, the request resolved; of the tree all, and the event made.
+fn timed(snapshot: &Snapshot, tree: &Tree, breaks: &[ReferenceBreak]) -> anyhow::Result<[Vec<Duration>; 5]> {
+    let mut least = [const { Vec::new() }; 5].map(|_: Vec<Duration>| vec![Duration::MAX; breaks.len()]);
     let (mut scratch, mut slots, mut positions) = (ScanScratch::new(), Vec::new(), Vec::new());
     for pass in 1..=PASSES {
         for (listener, one) in breaks.iter().enumerate() {
@@ -115,9 +98,9 @@ fn timed(snapshot: &Snapshot, tree: &Tree, breaks: &[ReferenceBreak]) -> anyhow:
             }
         }
         for (listener, one) in breaks.iter().enumerate() {
-            let (event, making) = nanoseconds(|| tree.event(one));
+            let (event, making) = timed_cpu(|| tree.event(one));
             let event = event?;
-            let ((), searching) = nanoseconds(|| tree.search(&event, &mut positions));
+            let ((), searching) = timed_cpu(|| tree.search(&event, &mut positions));
             for (place, took) in [(3, searching), (4, making)] {
                 least[place][listener] = least[place][listener].min(took);
             }
@@ -127,12 +110,17 @@ fn timed(snapshot: &Snapshot, tree: &Tree, breaks: &[ReferenceBreak]) -> anyhow:
     Ok(least)
 }
 
-/// Nanoseconds of all, the best and the request resolved.
-fn scans(snapshot: &Snapshot, one: &ReferenceBreak, scratch: &mut ScanScratch, slots: &mut Vec<LineSlot>) -> [u64; 3] {
+/// The time of all, the best and the request resolved.
+fn scans(
+    snapshot: &Snapshot,
+    one: &ReferenceBreak,
+    scratch: &mut ScanScratch,
+    slots: &mut Vec<LineSlot>,
+) -> [Duration; 3] {
     let now = Now { wall: one.at, ..Now::default() };
-    let (resolved, resolving) = nanoseconds(|| snapshot.resolve(&one.request, now));
+    let (resolved, resolving) = timed_cpu(|| snapshot.resolve(&one.request, now));
     let mut ask = |most: usize| {
-        let ((), took) = nanoseconds(|| take(snapshot, &resolved, most, scratch, slots));
+        let ((), took) = timed_cpu(|| take(snapshot, &resolved, most, scratch, slots));
         took
     };
     [ask(usize::MAX), ask(BEST), resolving]
@@ -162,17 +150,7 @@ fn seconds<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (result, watch.elapsed_seconds())
 }
 
-fn nanoseconds<T>(work: impl FnOnce() -> T) -> (T, u64) {
+fn timed_cpu<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let (result, took) = seconds(work);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
-    let nanoseconds = (took * 1e9).round() as u64;
-    (result, nanoseconds)
-}
-
-fn histogram(least: &[u64]) -> Times {
-    let mut histogram = Histogram::new(3).expect("three digits fit");
-    for took in least {
-        histogram.record(*took).expect("the histogram resizes");
-    }
-    Times(histogram)
+    (result, Duration::from_secs_f64(took))
 }

@@ -6,12 +6,12 @@ use anyhow::{Context as _, anyhow};
 use plotters::prelude::*;
 use segue::decision::Scratch;
 use segue::workload::reference::Profile;
+use segue_figures::{Times, number, timed};
 
 use crate::decide::decided;
 use crate::index::row;
 use crate::size_name;
 use crate::stage::Stage;
-use crate::times::{Times, number, timed};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {

@@ -2,12 +2,10 @@
 
 use segue::decision::{Decision, Degradation, Excluded, Scratch, decide, survey};
 use segue::workload::reference::Profile;
-use segue_figures::{Check, Report};
+use segue_figures::{Check, Report, Times, allocations_in, number, timed};
 
-use crate::allocations::allocations_in;
 use crate::index::row;
 use crate::stage::{Asked, Stage};
-use crate::times::{Times, number, timed};
 use crate::{Common, size_name};
 
 /// Bounds of p50 and p99, in microseconds.

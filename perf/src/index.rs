@@ -3,9 +3,8 @@
 use segue::catalog::{CatalogWriter, ScanScratch, Snapshot};
 use segue::model::Now;
 use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, Shares};
-use segue_figures::{Check, Report};
+use segue_figures::{Check, Report, Times, number, timed};
 
-use crate::times::{Times, number, timed};
 use crate::{Common, size_name};
 
 /// How many candidates are taken: what a pod needs, what a crowded hour needs, all.

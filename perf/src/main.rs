@@ -1,12 +1,11 @@
 //! `segue-perf`: the index, decisions and updates against what they are to be. `make perf` runs it with the peers and the load tests, and puts
 //! all figures into one table.
 
-mod allocations;
 mod curve;
 mod decide;
+mod hostile;
 mod index;
 mod stage;
-mod times;
 mod updates;
 
 use std::path::PathBuf;
@@ -14,7 +13,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use segue_figures::Report;
+use segue_figures::{Counting, Report};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 #[derive(Parser, Debug)]
 #[command(name = "segue-perf", about, version, arg_required_else_help = true)]
@@ -33,6 +35,8 @@ enum Command {
     Index(Common),
     /// A whole decision: a break of 3 ads and 90 seconds, 200 past exposures, caps, throttles, leases, separation.
     Decide(Common),
+    /// Bad catalogues and listeners: what they cost, and what others then wait.
+    Hostile(hostile::Args),
     /// Decisions while a thousand line items a second change.
     Updates(updates::Args),
     /// How decisions grow with the catalogue, from a thousand line items to a million: a table and a plot.
@@ -88,6 +92,10 @@ fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Decide(common) => {
             decide::measure(common, &mut report);
             report.conclude(common.json.as_deref())
+        }
+        Command::Hostile(args) => {
+            hostile::measure(args, &mut report);
+            report.conclude(args.json.as_deref())
         }
         Command::Updates(args) => {
             updates::measure(args, &mut report)?;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use segue::catalog::{CatalogWriter, LineEntry, ScanScratch, Snapshot};
-use segue::decision::{LeaseTerms, Seed, Spending};
+use segue::decision::{Seed, Spending};
 use segue::model::{
-    Exposure, ExposureState, ImpressionId, LeaseId, ListenerState, Micros, MonotonicMs, Now, Pseudonym, WallMs,
+    Exposure, ExposureState, ImpressionId, LeaseId, ListenerState, MonotonicMs, Now, Pseudonym, WallMs,
 };
 use segue::workload::Draws;
-use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, capped};
+use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, capped, endless_lease, spending_of};
 
 /// Ads that a listener heard in the day before.
 const EXPOSURES: usize = 200;
@@ -37,18 +37,10 @@ pub(crate) struct Asked {
 impl Stage {
     pub(crate) fn new(profile: Profile, line_items: usize, listeners: usize, seed: u64) -> Self {
         let catalogue = ReferenceCatalogue::generate(profile, line_items, seed);
-        let standings: Vec<_> =
-            catalogue.line_items.iter().map(|one| one.id).zip(catalogue.standings.clone()).collect();
+        let standings: Vec<_> = catalogue.standing_of_each().collect();
         let mut writer = CatalogWriter::new();
         let snapshot = writer.apply(1, catalogue.into_entities());
-        let spending = Spending::new();
-        for (number, (id, standing)) in (0_u128..).zip(standings) {
-            let slot = snapshot.slot(id).expect("the snapshot has every line item");
-            spending.set_throttle(slot, standing.throttle);
-            if standing.leased {
-                spending.install_lease(slot, lease(number));
-            }
-        }
+        let spending = spending_of(&snapshot, standings, endless_lease);
         let mut scratch = ScanScratch::new();
         let lines: Vec<&LineEntry> = snapshot.lines().collect();
         let breaks = ReferenceCatalogue::breaks(profile, listeners, seed + 1).into_iter().enumerate();
@@ -69,17 +61,6 @@ impl Stage {
         });
         let breaks = breaks.collect();
         Self { writer, snapshot: Arc::clone(&snapshot), spending, breaks }
-    }
-}
-
-/// A lease that never runs out.
-fn lease(number: u128) -> LeaseTerms {
-    LeaseTerms {
-        lease_id: LeaseId::from_u128(number),
-        amount: Micros(1_000_000_000),
-        max_ordinals: 1_000_000,
-        draw_until: MonotonicMs(u64::MAX),
-        last_billable_until: WallMs(i64::MAX),
     }
 }
 

@@ -17,11 +17,10 @@ use segue::decision::{Excluded, Scratch, Spending, decide};
 use segue::model::{LineItem, Micros};
 use segue::workload::Draws;
 use segue::workload::reference::{Profile, ReferenceCatalogue};
-use segue_figures::{Check, Report};
+use segue_figures::{Check, Report, Times, number, timed};
 
 use crate::index::row;
 use crate::stage::{Asked, Stage};
-use crate::times::{Times, number, timed};
 
 /// How often the writer looks for changes that are due: what came meanwhile is one batch.
 const BATCH: Duration = Duration::from_millis(40);

@@ -11,7 +11,7 @@ use crate::model::{BootId, LineItemId, ServerId};
 /// A line item of which nothing is heard is looked at once in so many sweeps: in ten of the 300 seconds that pacing looks ahead, a plan moves by what a
 /// throttle is told for, no more.
 pub(super) const QUIET_SWEEPS: usize = 10;
-/// Every so manieth sweep a throttle is told however little it changed: a server that could not use it has it within a minute. A multiple of
+/// Once in so many sweeps a throttle is told however little it changed: a server that could not use it has it within a minute. A multiple of
 /// [`QUIET_SWEEPS`].
 const TOLD_AGAIN_SWEEPS: usize = 60;
 

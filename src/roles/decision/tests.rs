@@ -11,7 +11,7 @@ use crate::model::{
     Strictness, Subscription, Tier,
 };
 use crate::tokens::{SealLog, TokenKey};
-use crate::workload::reference::{Profile, ReferenceCatalogue};
+use crate::workload::reference::{Profile, ReferenceCatalogue, endless_lease, spending_of};
 
 const LINE_ITEMS: usize = 1_000;
 const BREAKS: usize = 150;
@@ -20,21 +20,8 @@ const LISTENERS: usize = 10;
 const VERSION: u64 = 2;
 
 fn role(catalogue: &ReferenceCatalogue, snapshot: &Snapshot) -> DecisionRole {
-    let spending = Spending::new();
-    for (index, (line_item, standing)) in catalogue.line_items.iter().zip(&catalogue.standings).enumerate() {
-        let slot = snapshot.slot(line_item.id).expect("it was applied");
-        spending.set_throttle(slot, standing.throttle);
-        if standing.leased {
-            let terms = LeaseTerms {
-                lease_id: LeaseId::from_u128(u128::try_from(index).expect("small")),
-                amount: Micros(200_000),
-                max_ordinals: 8,
-                draw_until: MonotonicMs(u64::MAX),
-                last_billable_until: WallMs(i64::MAX),
-            };
-            spending.install_lease(slot, terms);
-        }
-    }
+    let lease = |number| LeaseTerms { amount: Micros(200_000), max_ordinals: 8, ..endless_lease(number) };
+    let spending = spending_of(snapshot, catalogue.standing_of_each(), lease);
     let keys = TokenKeys::new(TokenKey::new(1, &[1; 32]), None);
     DecisionRole::new(Arc::new(spending), keys, ServerId::from_u128(1), BootId::from_u128(2))
 }

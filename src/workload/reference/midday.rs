@@ -94,48 +94,13 @@ pub fn capped<T: Copy>(best: &[T], listener: usize, seed: u64) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::reference::{ReferenceCatalogue, Source};
-
-    /// Ranks with ties averaged.
-    fn ranks(values: &[f64]) -> Vec<f64> {
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|&one, &other| values[one].total_cmp(&values[other]));
-        let mut ranks = vec![0.0; values.len()];
-        let mut start = 0;
-        while start < order.len() {
-            let value = values[order[start]];
-            let end =
-                start + order[start..].iter().take_while(|&&index| values[index].total_cmp(&value).is_eq()).count();
-            for &index in &order[start..end] {
-                ranks[index] = count(start + end - 1) / 2.0;
-            }
-            start = end;
-        }
-        ranks
-    }
-
-    fn correlation(one: &[f64], other: &[f64]) -> f64 {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / count(values.len());
-        let (mean_one, mean_other) = (mean(one), mean(other));
-        let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
-            one.iter().zip(other).map(|(a, b)| of(a - mean_one, b - mean_other)).sum()
-        };
-        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
-    }
+    use crate::workload::reference::ReferenceCatalogue;
+    use crate::workload::reference::shares::rank_correlation;
 
     #[test]
     fn narrower_line_items_rank_higher_at_midday() {
         for seed in [1, 9] {
-            let source = Source::new();
-            let mut draws = Draws::new(seed, 1);
-            let items: Vec<Item> =
-                (0..20_000).map(|index| source.item(Profile::Midday.kind_at(index), &mut draws)).collect();
-            let bids: Vec<f64> = bids_by_narrowness(&items, &mut draws)
-                .iter()
-                .map(|bid| count(usize::try_from(bid.0).unwrap()))
-                .collect();
-            let clauses: Vec<f64> = items.iter().map(|item| count(item.clauses.len())).collect();
-            let spearman = correlation(&ranks(&bids), &ranks(&clauses));
+            let spearman = rank_correlation(&ReferenceCatalogue::generate(Profile::Midday, 20_000, seed));
             assert!((0.48..0.52).contains(&spearman), "seed {seed}: {spearman}");
         }
     }

@@ -8,12 +8,14 @@
 mod catalogue;
 mod items;
 mod midday;
+mod money;
 mod shares;
 mod stored;
 
 pub use catalogue::{ReferenceBreak, ReferenceCatalogue, WEEK_START, reference_break};
 pub use items::{Clause, Item, Kind, Listener, ListenerKind, Source};
 pub use midday::{Standing, capped};
+pub use money::{endless_lease, spending_of};
 pub use shares::Shares;
 
 /// A named workload.

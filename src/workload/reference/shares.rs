@@ -87,7 +87,7 @@ impl Shares {
 }
 
 /// Spearman's correlation of rank with number of clauses, equal ones sharing their mean place.
-fn rank_correlation(catalogue: &ReferenceCatalogue) -> f64 {
+pub(super) fn rank_correlation(catalogue: &ReferenceCatalogue) -> f64 {
     let ranks = places(catalogue.line_items.iter().map(Rank::of));
     let clauses = places(catalogue.line_items.iter().map(|line_item| match &line_item.targeting {
         Expression::All(parts) | Expression::Any(parts) => parts.len(),

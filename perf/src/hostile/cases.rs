@@ -16,7 +16,7 @@ use segue::targeting::dnf::normal_form;
 use segue::targeting::{Attribute, Expression, Predicate};
 use segue::workload::reference::ReferenceCatalogue;
 
-use crate::stage::{Break, Stage};
+use super::stage::{Break, Stage};
 
 /// Breaks of a bad listener or network.
 const BREAKS: usize = 100;

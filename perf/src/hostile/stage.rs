@@ -2,15 +2,15 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use segue::catalog::{CatalogWriter, Entity, Snapshot};
 use segue::clock::Clock;
-use segue::decision::{Excluded, LeaseTerms, Scratch, Seed, Spending, decide};
-use segue::model::{AdBreakRequest, LeaseId, ListenerState, Micros, MonotonicMs, Now, Pseudonym, WallMs};
-use segue::workload::reference::{Profile, ReferenceCatalogue, Standing};
+use segue::decision::{Excluded, Scratch, Seed, Spending, decide};
+use segue::model::{AdBreakRequest, ListenerState, MonotonicMs, Now, Pseudonym, WallMs};
+use segue::workload::reference::{Profile, ReferenceCatalogue, Standing, endless_lease, spending_of};
+use segue_figures::{PASSES, Times};
 
-const PASSES: usize = 3;
 /// One bad break comes to so many ordinary ones.
 const BAD_EVERY: usize = 10;
 const FULL: Standing = Standing { throttle: u64::MAX, leased: true };
@@ -49,28 +49,20 @@ impl Stage {
     }
 
     fn serving(catalogue: ReferenceCatalogue, ordinary: Vec<Break>, more: Vec<Entity>) -> Self {
-        let ours = catalogue.line_items.iter().map(|one| one.id).zip(catalogue.standings.iter().copied());
         let theirs = more.iter().filter_map(|entity| match entity {
             Entity::LineItem(line_item) => Some((line_item.id, FULL)),
             Entity::Network(_) | Entity::Advertiser(_) | Entity::Campaign(_) | Entity::Creative(_) => None,
         });
-        let standings: Vec<_> = ours.chain(theirs).collect();
+        let standings: Vec<_> = catalogue.standing_of_each().chain(theirs).collect();
         let mut writer = CatalogWriter::new();
         writer.apply(1, catalogue.clone().into_entities().into_iter().chain(more).collect());
         let snapshot = writer.rebuild();
-        let spending = Spending::new();
-        for (number, (id, standing)) in (0..).zip(standings) {
-            let slot = snapshot.slot(id).expect("the snapshot has every line item");
-            spending.set_throttle(slot, standing.throttle);
-            if standing.leased {
-                spending.install_lease(slot, terms(number));
-            }
-        }
+        let spending = spending_of(&snapshot, standings, endless_lease);
         Self { catalogue, ordinary, snapshot, spending }
     }
 
-    /// Nanoseconds of one break.
-    fn ask(&self, one: &Break, clock: &Clock, scratch: &mut Scratch) -> u64 {
+    /// The processor's time of one break.
+    fn ask(&self, one: &Break, clock: &Clock, scratch: &mut Scratch) -> Duration {
         let now = Now { wall: one.at, monotonic: MonotonicMs(1) };
         let watch = clock.cpu_stopwatch();
         let resolved = self.snapshot.resolve(&one.request, now);
@@ -78,19 +70,7 @@ impl Stage {
         let (listener, none) = (&one.listener, Excluded::none());
         let decision = decide(&self.snapshot, &resolved, listener, &self.spending, &none, now, seed, scratch);
         black_box(decision.ads.len());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
-        let nanoseconds = (watch.elapsed_seconds() * 1e9).round() as u64;
-        nanoseconds
-    }
-}
-
-fn terms(number: u128) -> LeaseTerms {
-    LeaseTerms {
-        lease_id: LeaseId::from_u128(number),
-        amount: Micros(1_000_000_000),
-        max_ordinals: 1_000_000,
-        draw_until: MonotonicMs(u64::MAX),
-        last_billable_until: WallMs(i64::MAX),
+        Duration::from_secs_f64(watch.elapsed_seconds())
     }
 }
 
@@ -100,7 +80,7 @@ pub(crate) fn in_turns(before: &Stage, stage: &Stage, bad: &[Break]) -> [f64; 3]
     let clock = Clock::real();
     // A thread keeps its memory for all that it decides.
     let mut scratch = [Scratch::new(), Scratch::new()];
-    let mut least = [&before.ordinary, &stage.ordinary, bad].map(|breaks: &[Break]| vec![u64::MAX; breaks.len()]);
+    let mut least = [&before.ordinary, &stage.ordinary, bad].map(|breaks: &[Break]| vec![Duration::MAX; breaks.len()]);
     for _ in 0..PASSES {
         for (place, one) in before.ordinary.iter().enumerate() {
             least[0][place] = least[0][place].min(before.ask(one, &clock, &mut scratch[0]));
@@ -113,16 +93,6 @@ pub(crate) fn in_turns(before: &Stage, stage: &Stage, bad: &[Break]) -> [f64; 3]
             least[1][place] = least[1][place].min(stage.ask(one, &clock, &mut scratch[1]));
         }
     }
-    least.map(|took| p99_us(&took))
-}
-
-fn p99_us(took: &[u64]) -> f64 {
-    let mut histogram = Histogram::<u64>::new(3).expect("three digits fit");
     // Who was never asked has no time.
-    for took in took.iter().filter(|took| **took != u64::MAX) {
-        histogram.record(*took).expect("the histogram resizes");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of one break")]
-    let nanoseconds = histogram.value_at_quantile(0.99) as f64;
-    nanoseconds / 1_000.0
+    least.map(|took| Times::of(took.into_iter().filter(|took| *took != Duration::MAX)).us(0.99))
 }

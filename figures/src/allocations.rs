@@ -1,4 +1,4 @@
-//! Counts what a thread allocates.
+//! Counts what a thread allocates. A program that wants it says `#[global_allocator] static ALLOCATOR: Counting = Counting;`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,7 +7,9 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-struct Counting;
+/// The system's allocator, and how often each thread asks it.
+#[derive(Debug)]
+pub struct Counting;
 
 #[allow(unsafe_code, reason = "counting allocations needs an allocator; it only passes on to the system's")]
 // SAFETY: every call goes to `System` unchanged; the counter is a plain thread-local that neither allocates nor has a destructor.
@@ -24,11 +26,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How often this thread allocates in some work.
-pub(crate) fn allocations_in(work: impl FnOnce()) -> u64 {
+/// How often this thread allocates in some work; 0 always where [`Counting`] is not the allocator.
+pub fn allocations_in(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.with(Cell::get);
     work();
     ALLOCATIONS.with(Cell::get) - before
