@@ -23,7 +23,7 @@ piece() {
 long=300 players=yes
 if [ -n "${QUICK:-}" ]; then long=40 players=""; fi
 piece index target/release/segue-perf index
-piece decide target/release/segue-perf decide
+piece decide target/release/segue-perf decide --listeners 500
 piece updates target/release/segue-perf updates --seconds "$long"
 piece hostile target/release/segue-perf hostile
 piece peers target/release/segue-peers

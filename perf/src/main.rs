@@ -8,12 +8,12 @@ mod index;
 mod stage;
 mod updates;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use segue_figures::{Counting, Report};
+use segue_figures::{Check, Counting, Report};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -106,13 +106,19 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             for part in &merge.parts {
                 // What could not be measured is not there: the others are still worth reading.
                 match Report::read(part) {
-                    Ok(part) => report.take(part.checks),
+                    Ok(read) => report.take(read.checks.into_iter().map(|check| named_by(part, check))),
                     Err(error) => eprintln!("segue-perf: {error:#}"),
                 }
             }
             report.conclude(Some(&merge.json)).context("the whole report")
         }
     }
+}
+
+/// The check with its part's name before its own, where that does not say it: two sizes of one comparison are two parts.
+fn named_by(part: &Path, check: Check) -> Check {
+    let name = part.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if check.name.starts_with(&name) { check } else { Check { name: format!("{name}: {}", check.name), ..check } }
 }
 
 /// A count of line items as tables have it.
