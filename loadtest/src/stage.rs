@@ -22,7 +22,7 @@ pub(crate) struct Workload {
     #[arg(long, default_value_t = 100_000)]
     pub(crate) line_items: u64,
     /// Listeners who ask in turn.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 40_000)]
     pub(crate) listeners: u64,
     /// Seed of catalogue and listeners.
     #[arg(long, default_value_t = 1)]
