@@ -141,7 +141,7 @@ fn take(
 ) {
     let mut scan = snapshot.scan(resolved, scratch);
     slots.clear();
-    slots.extend(std::iter::from_fn(|| scan.next()).take(most));
+    slots.extend(std::iter::from_fn(|| scan.next()).take(most).map(|candidate| candidate.slot));
 }
 
 fn seconds<T>(work: impl FnOnce() -> T) -> (T, f64) {

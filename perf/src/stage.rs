@@ -50,8 +50,10 @@ impl Stage {
             let capped = if profile == Profile::Midday {
                 let resolved = snapshot.resolve(&asked.request, now);
                 let mut scan = snapshot.scan(&resolved, &mut scratch);
-                let best: Vec<&LineEntry> =
-                    std::iter::from_fn(|| scan.next()).take(BEST).map(|slot| snapshot.line(slot)).collect();
+                let best: Vec<&LineEntry> = std::iter::from_fn(|| scan.next())
+                    .take(BEST)
+                    .map(|candidate| snapshot.line(candidate.slot))
+                    .collect();
                 capped(&best, number, seed)
             } else {
                 Vec::new()

@@ -11,9 +11,8 @@ use std::mem;
 use std::sync::Arc;
 
 use super::dictionary::Dictionary;
-use super::line::{LineEntry, LineSlot};
+use super::line::{Candidate, LineEntry, LineSlot};
 use super::part::Part;
-use super::rank::Rank;
 use super::rebuild::{Places, RebuildJob, Rebuilt, RebuiltPart, Work, build, document};
 use super::shards::SlotTable;
 use crate::targeting::index::Document;
@@ -57,7 +56,7 @@ pub(super) struct Levels {
 }
 
 /// A line item of the delta.
-type Loose = (Rank, Arc<Document>);
+type Loose = (Candidate, Arc<Document>);
 
 /// A line item of the middle: its document's number there, too.
 #[derive(Debug)]
@@ -94,7 +93,7 @@ impl Levels {
             self.since_begun.insert(slot);
             if let Some(entry) = lines.get(slot) {
                 match document(&entry.line_item, dictionary) {
-                    Some(document) => _ = self.delta_lines.insert(slot, (entry.rank, Arc::new(document))),
+                    Some(document) => _ = self.delta_lines.insert(slot, (entry.candidate(), Arc::new(document))),
                     None => _ = self.unindexable.insert(slot),
                 }
             }
@@ -111,9 +110,8 @@ impl Levels {
         if self.middle_lines.len() + self.delta_lines.len() > self.limits.middle_wanted {
             return self.begin_base(lines);
         }
-        let folded = self.middle_lines.iter().map(|(slot, folded)| (slot, &folded.line));
-        let all = folded.chain(&self.delta_lines).map(|(slot, (rank, document))| (*rank, *slot, Arc::clone(document)));
-        let work = Work::Middle(all.collect());
+        let folded = self.middle_lines.values().map(|folded| &folded.line);
+        let work = Work::Middle(folded.chain(self.delta_lines.values()).cloned().collect());
         self.begin(work)
     }
 
@@ -140,9 +138,7 @@ impl Levels {
             }
             RebuiltPart::Middle(part, lines) => {
                 let places = part.places();
-                let folded = lines
-                    .into_iter()
-                    .map(|(rank, slot, document)| (slot, Folded { place: places[&slot], line: (rank, document) }));
+                let folded = lines.into_iter().map(|line| (line.0.slot, Folded { place: places[&line.0.slot], line }));
                 self.middle_lines = folded.collect();
                 self.middle = part;
             }
@@ -179,7 +175,6 @@ impl Levels {
     }
 
     fn build_delta(&mut self) {
-        let lines = self.delta_lines.iter().map(|(slot, (rank, document))| (*rank, *slot, Arc::clone(document)));
-        self.delta = Part::build(lines.collect());
+        self.delta = Part::build(self.delta_lines.values().cloned().collect());
     }
 }

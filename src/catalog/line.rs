@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rank::Rank;
 use crate::caps::strict;
-use crate::model::{Advertiser, Campaign, Creative, FrequencyCap, LineItem};
+use crate::model::{Advertiser, Campaign, Creative, FrequencyCap, LineItem, LineItemId};
 
 /// A line item's dense number in this process: given at first sight, stable for the life of the process, never reused. It never leaves the
 /// process; logs and events carry the [`LineItemId`](crate::model::LineItemId).
@@ -22,6 +22,17 @@ impl LineSlot {
 /// A category's dense number in this process; equal numbers, equal words, and nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CategoryId(pub u32);
+
+/// What a scan yields of a line item: as much as is asked of most, so that the rest of those is not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its place in the order of scanning.
+    pub rank: Rank,
+    /// Its slot.
+    pub slot: LineSlot,
+    /// Its id.
+    pub line_item_id: LineItemId,
+}
 
 /// A line item with what a decision needs of its surroundings.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,6 +58,12 @@ pub struct LineEntry {
 }
 
 impl LineEntry {
+    /// What a scan yields of it.
+    #[must_use]
+    pub fn candidate(&self) -> Candidate {
+        Candidate { rank: self.rank, slot: self.slot, line_item_id: self.line_item.id }
+    }
+
     /// The longest window of its strict caps, in milliseconds; none when its ads need no reservation.
     #[must_use]
     pub fn strict_window_ms(&self) -> Option<u64> {

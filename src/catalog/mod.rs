@@ -28,7 +28,7 @@ mod tests;
 mod writer;
 
 pub use entity::{Entity, EntityId, EntityKind};
-pub use line::{CategoryId, LineEntry, LineSlot};
+pub use line::{Candidate, CategoryId, LineEntry, LineSlot};
 pub use publisher::CatalogPublisher;
 pub use rank::{EXPECTED_CLICKS_PER_10_000, Rank};
 pub use rebuild::{RebuildJob, Rebuilt};

@@ -49,7 +49,7 @@ pub(super) fn now(draws: &mut Draws) -> Now {
 /// What a scan yields.
 fn slots(snapshot: &Snapshot, resolved: &ResolvedBreak, scratch: &mut ScanScratch) -> Vec<LineSlot> {
     let mut scan = snapshot.scan(resolved, scratch);
-    std::iter::from_fn(|| scan.next()).collect()
+    std::iter::from_fn(|| scan.next()).map(|candidate| candidate.slot).collect()
 }
 
 /// What a scan yields, with its order and its bound checked.
@@ -59,11 +59,11 @@ pub(super) fn scanned(snapshot: &Snapshot, resolved: &ResolvedBreak, scratch: &m
     let mut scan = snapshot.scan(resolved, scratch);
     loop {
         let bound = scan.bound();
-        let Some(slot) = scan.next() else {
+        let Some(Candidate { rank, slot, .. }) = scan.next() else {
             assert_eq!(scan.bound(), None);
             return slots;
         };
-        let rank = snapshot.line(slot).rank;
+        assert_eq!(rank, snapshot.line(slot).rank);
         assert!(bound.is_some_and(|bound| bound >= rank), "nothing is above the bound");
         assert!(before.is_none_or(|before| before >= rank), "ranks never increase");
         before = Some(rank);

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::line::LineSlot;
+use super::line::{Candidate, LineSlot};
 use super::rank::Rank;
 use crate::targeting::index::{Bits, Cursor, Document, Index, Query};
 
@@ -13,23 +13,23 @@ use crate::targeting::index::{Bits, Cursor, Document, Index, Query};
 pub(super) struct Part {
     pub(super) index: Arc<Index>,
     /// Document → line item, greatest rank first.
-    pub(super) lines: Arc<[(Rank, LineSlot)]>,
+    pub(super) lines: Arc<[Candidate]>,
     /// Documents that were not taken out since the index was built.
     pub(super) live: Arc<Bits>,
 }
 
 impl Part {
     /// The part of these line items, in any order.
-    pub(super) fn build(mut line_items: Vec<(Rank, LineSlot, Arc<Document>)>) -> Self {
-        line_items.sort_by_key(|(rank, slot, _)| (Reverse(*rank), *slot));
-        let index = Index::build(line_items.iter().map(|(_, _, document)| document.as_ref()));
-        let lines = line_items.iter().map(|(rank, slot, _)| (*rank, *slot)).collect();
+    pub(super) fn build(mut line_items: Vec<(Candidate, Arc<Document>)>) -> Self {
+        line_items.sort_by_key(|(line, _)| (Reverse(line.rank), line.slot));
+        let index = Index::build(line_items.iter().map(|(_, document)| document.as_ref()));
+        let lines = line_items.iter().map(|(line, _)| *line).collect();
         Self { live: Arc::new(index.all_live()), index: Arc::new(index), lines }
     }
 
     /// Which document each line item is.
     pub(super) fn places(&self) -> HashMap<LineSlot, u32> {
-        self.lines.iter().map(|(_, slot)| *slot).zip(0..).collect()
+        self.lines.iter().map(|line| line.slot).zip(0..).collect()
     }
 
     /// Takes a line item out, by its document.
@@ -38,12 +38,12 @@ impl Part {
     }
 
     /// The next line item that the query meets.
-    pub(super) fn next(&self, cursor: &mut Cursor, query: &Query) -> Option<(Rank, LineSlot)> {
+    pub(super) fn next(&self, cursor: &mut Cursor, query: &Query) -> Option<Candidate> {
         cursor.next(&self.index, &self.live, query).map(|document| self.lines[document as usize])
     }
 
     /// The rank above which the cursor finds nothing more.
     pub(super) fn bound(&self, cursor: &Cursor) -> Option<Rank> {
-        cursor.position(&self.index).map(|document| self.lines[document as usize].0)
+        cursor.position(&self.index).map(|document| self.lines[document as usize].rank)
     }
 }

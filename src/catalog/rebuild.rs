@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::dictionary::{Dictionary, Numbers};
-use super::line::{LineEntry, LineSlot};
+use super::line::{Candidate, LineEntry, LineSlot};
 use super::part::Part;
 use super::rank::Rank;
 use super::shards::SlotTable;
@@ -25,7 +25,7 @@ pub(super) enum Work {
     /// A base of everything.
     Base { lines: SlotTable<LineEntry>, dictionary: Arc<Dictionary> },
     /// A middle of these.
-    Middle(Vec<(Rank, LineSlot, Arc<Document>)>),
+    Middle(Vec<(Candidate, Arc<Document>)>),
 }
 
 /// A part that was built, to be put in place by [`finish_rebuild`](super::CatalogWriter::finish_rebuild).
@@ -38,7 +38,7 @@ pub struct Rebuilt {
 #[derive(Debug)]
 pub(super) enum RebuiltPart {
     Base(Part, Places),
-    Middle(Part, Vec<(Rank, LineSlot, Arc<Document>)>),
+    Middle(Part, Vec<(Candidate, Arc<Document>)>),
 }
 
 impl RebuildJob {
@@ -89,10 +89,10 @@ pub(super) fn build(lines: &SlotTable<LineEntry>, numbers: &mut impl Numbers) ->
     order.sort_by_key(|(rank, entry)| (Reverse(*rank), entry.slot));
     let mut indexed = Vec::with_capacity(order.len());
     let mut unindexable = Vec::new();
-    let documents = order.iter().filter_map(|(rank, entry)| {
+    let documents = order.iter().filter_map(|(_, entry)| {
         let document = document(&entry.line_item, numbers);
         if document.is_some() {
-            indexed.push((*rank, entry.slot));
+            indexed.push(entry.candidate());
         } else {
             unindexable.push(entry.slot);
         }
@@ -100,8 +100,8 @@ pub(super) fn build(lines: &SlotTable<LineEntry>, numbers: &mut impl Numbers) ->
     });
     let index = Index::build(documents);
     let mut places = Places::default();
-    for (document, (_, slot)) in (0..).zip(&indexed) {
-        places.set(*slot, document);
+    for (document, line) in (0..).zip(&indexed) {
+        places.set(line.slot, document);
     }
     let part = Part { live: Arc::new(index.all_live()), index: Arc::new(index), lines: indexed.into() };
     (part, places, unindexable)

@@ -3,7 +3,7 @@
 //! The parts of a snapshot are read side by side. One is not begun before something of it could be next: what changed last is few, and most of it ranks
 //! below what a break needs.
 
-use super::line::LineSlot;
+use super::line::Candidate;
 use super::part::Part;
 use super::rank::Rank;
 use super::resolve::ResolvedBreak;
@@ -57,7 +57,7 @@ enum Found {
     NotLooked,
     /// Not looked for further, as nothing above this rank is left.
     Below(Rank),
-    Candidate(Rank, LineSlot),
+    Candidate(Candidate),
     Nothing,
 }
 
@@ -75,7 +75,7 @@ impl Snapshot {
 impl Scan<'_> {
     /// The next candidate; none when there are no more. Not an [`Iterator`], because the bound is asked between steps.
     #[expect(clippy::should_implement_trait, reason = "callers interleave `next` with `bound`")]
-    pub fn next(&mut self) -> Option<LineSlot> {
+    pub fn next(&mut self) -> Option<Candidate> {
         let mut best: Option<(Rank, &mut Side<'_>)> = None;
         for side in &mut self.sides {
             let before = best.as_ref().map(|(rank, _)| *rank);
@@ -97,7 +97,7 @@ impl Scan<'_> {
 
 impl<'a> Side<'a> {
     fn new(part: &'a Part, cursor: &'a mut Cursor) -> Self {
-        let found = part.lines.first().map_or(Found::Nothing, |(rank, _)| Found::NotBegun(*rank));
+        let found = part.lines.first().map_or(Found::Nothing, |line| Found::NotBegun(line.rank));
         Self { part, cursor, found }
     }
 
@@ -117,26 +117,27 @@ impl<'a> Side<'a> {
         }
         if let Found::NotLooked = self.found {
             self.found = match self.part.next(self.cursor, &resolved.query) {
-                Some((rank, slot)) => Found::Candidate(rank, slot),
+                Some(candidate) => Found::Candidate(candidate),
                 None => Found::Nothing,
             };
         }
         match self.found {
-            Found::Candidate(rank, _) => Some(rank),
+            Found::Candidate(candidate) => Some(candidate.rank),
             Found::NotBegun(_) | Found::NotLooked | Found::Below(_) | Found::Nothing => None,
         }
     }
 
-    fn take(&mut self) -> Option<LineSlot> {
-        let Found::Candidate(_, slot) = self.found else { return None };
+    fn take(&mut self) -> Option<Candidate> {
+        let Found::Candidate(candidate) = self.found else { return None };
         self.found = Found::NotLooked;
-        Some(slot)
+        Some(candidate)
     }
 
     fn bound(&self) -> Option<Rank> {
         match self.found {
             Found::NotLooked => self.part.bound(self.cursor),
-            Found::NotBegun(rank) | Found::Below(rank) | Found::Candidate(rank, _) => Some(rank),
+            Found::NotBegun(rank) | Found::Below(rank) => Some(rank),
+            Found::Candidate(candidate) => Some(candidate.rank),
             Found::Nothing => None,
         }
     }

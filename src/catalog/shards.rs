@@ -115,6 +115,12 @@ impl<V> SlotTable<V> {
         Arc::make_mut(&mut self.pieces[piece])[within] = value;
     }
 
+    /// The slots that have a value, in order. Reads no value.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = LineSlot> {
+        let has_value = self.pieces.iter().flat_map(|piece| piece.iter()).map(Option::is_some);
+        (0..).map(LineSlot).zip(has_value).filter_map(|(slot, has_value)| has_value.then_some(slot))
+    }
+
     /// All values, by slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<V>> {
         self.pieces.iter().flat_map(|piece| piece.iter()).flatten()

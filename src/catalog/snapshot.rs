@@ -94,6 +94,11 @@ impl Snapshot {
         [&self.base, &self.middle, &self.delta].map(|part| part.index.bytes()).iter().sum()
     }
 
+    /// The slots of all line items that may serve, in order. Reads none of them.
+    pub fn slots(&self) -> impl Iterator<Item = LineSlot> {
+        self.tables.lines.slots()
+    }
+
     /// Every line item that may serve, in order of slot: for counting and for exhaustive explanation, not for decisions.
     pub fn lines(&self) -> impl Iterator<Item = &LineEntry> {
         self.tables.lines.iter().map(Arc::as_ref)

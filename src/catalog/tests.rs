@@ -88,8 +88,9 @@ fn scanned(snapshot: &Snapshot, request: &AdBreakRequest) -> Vec<u128> {
     let mut scratch = ScanScratch::new();
     let mut scan = snapshot.scan(&resolved, &mut scratch);
     let mut ids = Vec::new();
-    while let Some(slot) = scan.next() {
-        ids.push(snapshot.line(slot).line_item.id.as_u128());
+    while let Some(candidate) = scan.next() {
+        assert_eq!(snapshot.line(candidate.slot).candidate(), candidate);
+        ids.push(candidate.line_item_id.as_u128());
     }
     ids
 }

@@ -20,9 +20,11 @@ pub struct Decision {
     pub share_of_voice: u32,
     /// Candidates looked at.
     pub considered: u32,
-    /// Every value read beside the snapshot, in order of line item id: with these a decision can be made again (`replay`).
-    /// They are also the line items that were eligible in this break before throttle and money.
+    /// Every value read beside the snapshot that the decision hung on, in order of line item id: with these it can be made again (`replay`). In a
+    /// survey they are the line items that were eligible in this break before throttle and money.
     pub spend_reads: Vec<SpendRead>,
+    /// Line items that their throttles held back before anything else was asked of them, in order of id; none in a survey.
+    pub held_back: Vec<HeldBack>,
     /// When to ask for the next break.
     pub next_break: NextBreak,
     /// How far short of the full rules it fell.
@@ -76,6 +78,23 @@ pub struct SpendRead {
     pub tier: Tier,
     /// What was read.
     pub view: SpendView,
+}
+
+/// A line item that its throttle held back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HeldBack {
+    /// The line item.
+    pub line_item_id: LineItemId,
+    /// The throttle, as it was read.
+    pub throttle: u64,
+}
+
+impl HeldBack {
+    /// All that was read of the line item's money.
+    #[must_use]
+    pub const fn view(&self) -> SpendView {
+        SpendView { paused: false, throttle: self.throttle, lease: None }
+    }
 }
 
 /// Why there is no break at all.
@@ -151,10 +170,20 @@ impl Decision {
 
     /// Makes it an empty one, keeping its memory.
     pub(super) fn clear(&mut self, catalog_version: u64) {
-        let (mut ads, mut spend_reads) = (std::mem::take(&mut self.ads), std::mem::take(&mut self.spend_reads));
+        let Self { mut ads, mut spend_reads, mut held_back, .. } = std::mem::take(self);
         ads.clear();
         spend_reads.clear();
-        *self = Self { catalog_version, ads, spend_reads, ..Self::default() };
+        held_back.clear();
+        *self = Self { catalog_version, ads, spend_reads, held_back, ..Self::default() };
+    }
+
+    /// What was read of a line item's money; none if nothing was.
+    pub(super) fn read_of(&self, id: LineItemId) -> Option<SpendView> {
+        let read =
+            self.spend_reads.binary_search_by_key(&id, |read| read.line_item_id).map(|at| self.spend_reads[at].view);
+        let held_back =
+            || self.held_back.binary_search_by_key(&id, |one| one.line_item_id).map(|at| self.held_back[at].view());
+        read.or_else(|_| held_back()).ok()
     }
 
     /// The decision in bytes: equal for equal decisions, whatever process made them. Slots are left out, because they name line items in one
@@ -205,6 +234,11 @@ impl Decision {
             put(&lease.left.0.to_be_bytes());
             put(&lease.ordinals_left.to_be_bytes());
             put(&lease.last_billable_until.0.to_be_bytes());
+        }
+        put(&(self.held_back.len() as u64).to_be_bytes());
+        for one in &self.held_back {
+            put(&one.line_item_id.to_bytes());
+            put(&one.throttle.to_be_bytes());
         }
         match self.next_break {
             NextBreak::Never => put(&[0]),

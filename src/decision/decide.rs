@@ -3,6 +3,11 @@
 //! First whether a break is due at all; then the candidates in order of rank, each through the tests of [`super::eligibility`];
 //! then the best pod of those that passed.
 //!
+//! **What is asked first.** Pacing lets most candidates into few breaks: a hundred or more are held back for each ad that plays. Whether one is can be
+//! told from its id and one look at [`Spending`], while all other tests read the line item, its parents and its creatives all over the memory. So a
+//! decision asks that first, and counts as held back what other tests would refuse too. A survey asks it last, in the order of the reasons, as an
+//! explanation does: what could have been served but for its throttle is what pacing wants to know. The pod is the same.
+//!
 //! **Early stop.** A scan yields candidates in non-increasing rank, equal ranks in any order. All candidates of one rank are a *class*. Only
 //! between two classes, and only at moments that depend on how many candidates there were, is it asked whether anything unseen could still
 //! improve the pod ([`is_improvable`]): every unseen candidate's rank is at most that of the class about to begin, so the jokers of that question
@@ -10,15 +15,15 @@
 //! lot, and the scan ends. As classes are sets and the moments are counted, the set of candidates seen is a function of what the catalogue
 //! holds, and so is every byte of the decision.
 
-use super::answer::{ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
+use super::answer::{ChosenAd, Decision, Degradation, HeldBack, NextBreak, NoBreakReason, SpendRead};
 use super::eligibility::{self, Break};
 use super::excluded::Excluded;
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
-use super::spending::Spending;
+use super::spending::{HoldBack, SpendView, Spending};
 use super::{preview, sponsorship};
-use crate::catalog::{LineEntry, LineSlot, Rank, ResolvedBreak, ScanScratch, Snapshot};
+use crate::catalog::{Candidate, LineEntry, LineSlot, Rank, ResolvedBreak, ScanScratch, Snapshot};
 use crate::impressions::CLOCK_TOLERANCE_MS;
 use crate::model::{ListenerState, Now, Subscription, Tier};
 use crate::pod::{self, MAX_CANDIDATES, PodCandidate, PodLimits, PodProblem, PodScratch, Unseen, is_improvable};
@@ -194,16 +199,16 @@ impl Round<'_> {
     fn consider_all(&mut self, reach: Reach, scan: &mut ScanScratch, pod: &mut PodScratch) {
         let mut scan = self.inputs.snapshot.scan(self.inputs.resolved, scan);
         let mut class: Option<Rank> = None;
-        while let Some(slot) = scan.next() {
-            let entry = self.inputs.snapshot.line(slot);
-            if let Some(before) = class.filter(|&before| before != entry.rank) {
-                debug_assert!(before > entry.rank, "a scan yields ranks in non-increasing order");
-                if self.is_final_before(before, entry.rank, pod) && reach == Reach::UntilFinal {
+        while let Some(candidate) = scan.next() {
+            let rank = candidate.rank;
+            if let Some(before) = class.filter(|&before| before != rank) {
+                debug_assert!(before > rank, "a scan yields ranks in non-increasing order");
+                if self.is_final_before(before, rank, pod) && reach == Reach::UntilFinal {
                     return;
                 }
             }
-            class = Some(entry.rank);
-            self.consider(entry, reach);
+            class = Some(rank);
+            self.consider(candidate, reach);
         }
         if class.is_some_and(|last| last.tier == Tier::Sponsorship) {
             self.consider_sponsors();
@@ -232,20 +237,38 @@ impl Round<'_> {
         !is_improvable(problem, unseen, value, scratch)
     }
 
-    fn consider(&mut self, entry: &LineEntry, reach: Reach) {
+    fn consider(&mut self, candidate: Candidate, reach: Reach) {
+        let Candidate { rank: Rank { tier, .. }, slot, line_item_id } = candidate;
         let decision = &mut self.work.decision;
         decision.considered = decision.considered.saturating_add(1);
-        if self.is_full && entry.rank.tier != Tier::House && reach == Reach::UntilFinal {
+        if self.is_full && tier != Tier::House && reach == Reach::UntilFinal {
             decision.degradation = decision.degradation.max(Degradation::SearchLimited);
             decision.reasons.add(NoFillReason::BeyondLimit);
             return;
         }
+        // A share of voice is a share of all breaks in which a sponsor runs, so what holds one back is asked once that is known.
+        let early =
+            (reach == Reach::UntilFinal && tier != Tier::Sponsorship).then(|| self.inputs.spending.hold_back(slot));
+        if let Some(read) = early
+            && let Err(reason) = eligibility::is_let_in(line_item_id, tier, read, self.of.seed)
+        {
+            let HoldBack { paused, throttle } = read;
+            if paused {
+                let view = SpendView { paused, throttle, lease: None };
+                decision.spend_reads.push(SpendRead { slot, line_item_id, tier, view });
+            } else {
+                decision.held_back.push(HeldBack { line_item_id, throttle });
+            }
+            decision.reasons.add(reason);
+            return;
+        }
+        let entry = self.inputs.snapshot.line(slot);
         if let Err(reason) = eligibility::runs(entry, &self.of) {
             decision.reasons.add(reason);
-        } else if entry.rank.tier == Tier::Sponsorship {
-            self.work.sponsors.push(entry.slot);
+        } else if tier == Tier::Sponsorship {
+            self.work.sponsors.push(slot);
         } else {
-            self.weigh(entry);
+            self.weigh(entry, early);
         }
     }
 
@@ -258,7 +281,7 @@ impl Round<'_> {
         let drawn = sponsorship::draw(shares, self.of.seed);
         for index in 0..self.work.sponsors.len() {
             if drawn == Some(index) {
-                self.weigh(snapshot.line(self.work.sponsors[index]));
+                self.weigh(snapshot.line(self.work.sponsors[index]), None);
             } else {
                 self.work.decision.reasons.add(NoFillReason::SponsorNotDrawn);
             }
@@ -267,14 +290,15 @@ impl Round<'_> {
     }
 
     /// Caps, price and money of one that runs; then it is a candidate for the pod.
-    fn weigh(&mut self, entry: &LineEntry) {
-        match self.ad(entry) {
+    /// Its hold-back is read once: `early`, or here.
+    fn weigh(&mut self, entry: &LineEntry, early: Option<HoldBack>) {
+        match self.ad(entry, early) {
             Ok(ad) => self.add(entry, ad),
             Err(reason) => self.work.decision.reasons.add(reason),
         }
     }
 
-    fn ad(&mut self, entry: &LineEntry) -> Result<ChosenAd, NoFillReason> {
+    fn ad(&mut self, entry: &LineEntry, early: Option<HoldBack>) -> Result<ChosenAd, NoFillReason> {
         let line_item = &*entry.line_item;
         eligibility::strict_caps_kept(entry, self.inputs.excluded)?;
         let creative = eligibility::choose_creative(entry, &self.of).map_err(|_| NoFillReason::Capped)?;
@@ -284,7 +308,8 @@ impl Round<'_> {
         if self.inputs.excluded.contains(line_item.id) {
             return Err(NoFillReason::DrawFailed);
         }
-        let view = self.inputs.spending.read(entry.slot, self.of.now);
+        let HoldBack { paused, throttle } = early.unwrap_or_else(|| self.inputs.spending.hold_back(entry.slot));
+        let view = SpendView { paused, throttle, lease: self.inputs.spending.lease(entry.slot, self.of.now) };
         let read = SpendRead { slot: entry.slot, line_item_id: line_item.id, tier: line_item.tier, view };
         self.work.decision.spend_reads.push(read);
         let billing = eligibility::pays(entry, &view, self.of.seed)?;
@@ -322,7 +347,9 @@ impl Round<'_> {
                 decision.reasons.add(reason);
             }
         }
-        decision.spend_reads.sort_unstable_by_key(|read| read.line_item_id);
+        // Numbers are compared faster than bytes, and have the same order.
+        decision.spend_reads.sort_unstable_by_key(|read| read.line_item_id.as_u128());
+        decision.held_back.sort_unstable_by_key(|one| one.line_item_id.as_u128());
     }
 }
 

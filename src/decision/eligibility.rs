@@ -8,11 +8,11 @@ use super::excluded::Excluded;
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
-use super::spending::SpendView;
+use super::spending::{HoldBack, SpendView};
 use super::suitability;
 use crate::caps::{self, CapHit, CapSubject};
 use crate::catalog::{LineEntry, ResolvedBreak};
-use crate::model::{CapScope, Creative, ListenerState, Micros, Now, Status, Tier};
+use crate::model::{CapScope, Creative, LineItemId, ListenerState, Micros, Now, Status, Tier};
 use crate::pod::{MAX_ADS, PodLimits};
 
 /// What the tests look at; the same for all candidates of a break.
@@ -143,16 +143,23 @@ pub(super) fn chosen(entry: &LineEntry, creative: &Creative, billing: Billing) -
     }
 }
 
-/// Whether the line item may spend in this break, by what was read of its money; then where the money comes from.
-pub(super) fn pays(entry: &LineEntry, view: &SpendView, seed: Seed) -> Result<Billing, NoFillReason> {
-    if view.paused {
+/// Whether the line item is let into this break at all, by what was read of that.
+pub(super) fn is_let_in(id: LineItemId, tier: Tier, read: HoldBack, seed: Seed) -> Result<(), NoFillReason> {
+    if read.paused {
         return Err(NoFillReason::PausedJustNow);
     }
+    if tier != Tier::House && !seed.passes(read.throttle, id) {
+        return Err(NoFillReason::Throttled);
+    }
+    Ok(())
+}
+
+/// Whether the line item may spend in this break, by what was read of its money; then where the money comes from.
+pub(super) fn pays(entry: &LineEntry, view: &SpendView, seed: Seed) -> Result<Billing, NoFillReason> {
+    let SpendView { paused, throttle, .. } = *view;
+    is_let_in(entry.line_item.id, entry.line_item.tier, HoldBack { paused, throttle }, seed)?;
     if entry.line_item.tier == Tier::House {
         return Ok(Billing::None);
-    }
-    if !seed.passes(view.throttle, entry.line_item.id) {
-        return Err(NoFillReason::Throttled);
     }
     let lease = view.lease.ok_or(NoFillReason::NoLease)?;
     if lease.left < price::draw_price(&entry.line_item) {

@@ -195,12 +195,12 @@ impl Judge<'_> {
         if self.excluded.contains(line_item.id) {
             return NoFillReason::DrawFailed;
         }
-        let recorded = decision.spend_reads.binary_search_by_key(&line_item.id, |read| read.line_item_id);
-        let read = recorded.map_or_else(|_| self.spending.read(entry.slot, of.now), |at| decision.spend_reads[at].view);
+        let recorded = decision.read_of(line_item.id);
+        let read = recorded.unwrap_or_else(|| self.spending.read(entry.slot, of.now));
         *view = Some(read);
         match eligibility::pays(entry, &read, of.seed) {
             Err(reason) => reason,
-            Ok(billing) => self.out_of_pod(&eligibility::chosen(entry, creative, billing), recorded.is_ok()),
+            Ok(billing) => self.out_of_pod(&eligibility::chosen(entry, creative, billing), recorded.is_some()),
         }
     }
 

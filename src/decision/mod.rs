@@ -17,7 +17,7 @@ mod sponsorship;
 mod suitability;
 mod wording;
 
-pub use answer::{Billing, ChosenAd, Decision, Degradation, NextBreak, NoBreakReason, SpendRead};
+pub use answer::{Billing, ChosenAd, Decision, Degradation, HeldBack, NextBreak, NoBreakReason, SpendRead};
 pub use decide::{MAX_CONSIDERED, Scratch, decide, survey};
 pub use excluded::{Excluded, StrictCaps};
 pub use explain::{Explanation, Fate, MAX_FATES, Outcome, explain, summary};
@@ -25,7 +25,7 @@ pub use reason::{NoFillReason, ReasonCounts};
 pub use replay::replay;
 pub use returns::{LeaseDesk, LeaseOwner, OfferedLease};
 pub use seed::Seed;
-pub use spending::{Draw, DrawError, DrawnTotals, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
+pub use spending::{Draw, DrawError, DrawnTotals, HoldBack, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
 
 #[cfg(test)]
 mod tests;

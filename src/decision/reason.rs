@@ -1,6 +1,7 @@
 //! Why a candidate is not in the pod: every "no" has a name, and is counted.
 
-/// The reason that a candidate is not in the pod: the first that applies, in the order of the variants.
+/// The reason that a candidate is not in the pod: the first that applies, in the order of the variants. A decision asks whether it is held back
+/// ([`PausedJustNow`](Self::PausedJustNow), [`Throttled`](Self::Throttled)) before all else; surveys and explanations keep the order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum NoFillReason {

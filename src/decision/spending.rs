@@ -40,6 +40,15 @@ pub struct LeaseTerms {
     pub last_billable_until: WallMs,
 }
 
+/// Whether a line item is held back, whatever money it has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HoldBack {
+    /// From all breaks, whatever the snapshot says.
+    pub paused: bool,
+    /// It serves where the break's hash is below this; `u64::MAX` always.
+    pub throttle: u64,
+}
+
 /// What a decision reads of one line item, at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SpendView {
@@ -181,14 +190,23 @@ impl Spending {
     /// What holds for the line item at this moment. Of a line item never told about: not paused, not throttled, no lease.
     #[must_use]
     pub fn read(&self, slot: LineSlot, now: Now) -> SpendView {
-        let Some(cell) = self.known(slot) else {
-            return SpendView { paused: false, throttle: u64::MAX, lease: None };
-        };
-        SpendView {
+        let HoldBack { paused, throttle } = self.hold_back(slot);
+        SpendView { paused, throttle, lease: self.lease(slot, now) }
+    }
+
+    /// The first half of [`Spending::read`]: one look at one place of memory.
+    #[must_use]
+    pub fn hold_back(&self, slot: LineSlot) -> HoldBack {
+        self.known(slot).map_or(HoldBack { paused: false, throttle: u64::MAX }, |cell| HoldBack {
             paused: cell.paused.load(Ordering::Relaxed),
             throttle: cell.throttle.load(Ordering::Relaxed),
-            lease: cell.lease.load().as_deref().and_then(|lease| lease.view(now)),
-        }
+        })
+    }
+
+    /// The other half: the lease that may be drawn from.
+    #[must_use]
+    pub fn lease(&self, slot: LineSlot, now: Now) -> Option<LeaseView> {
+        self.known(slot)?.lease.load().as_deref().and_then(|lease| lease.view(now))
     }
 
     /// Draws the price of one impression from the line item's lease, which must be the one named.

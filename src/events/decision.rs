@@ -27,6 +27,8 @@ pub struct DecisionRecord {
     pub excluded: Vec<LineItemId>,
     /// Throttles and leases as they were read.
     pub spend_reads: Vec<SpendReadRecord>,
+    /// Line items that their throttles held back, of which nothing else was read.
+    pub held_back: Vec<HeldBackRecord>,
     /// What was chosen, in pod order.
     pub ads: Vec<ChosenAdRecord>,
     /// Why there was no break at all, by stable name.
@@ -90,6 +92,15 @@ pub struct SpendReadRecord {
     pub throttle: u64,
     /// The lease that it could draw from.
     pub lease: Option<LeaseReadRecord>,
+}
+
+/// What one decision read of a line item that it held back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HeldBackRecord {
+    /// The line item.
+    pub line_item_id: LineItemId,
+    /// Its throttle: no hash was below it.
+    pub throttle: u64,
 }
 
 /// What one decision read of a lease.

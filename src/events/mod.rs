@@ -30,7 +30,9 @@ use prost::Message;
 pub use beacon::BeaconRecord;
 pub use catalog::CatalogRecord;
 pub use dead_letter::{DeadLetter, DeadLetterReason};
-pub use decision::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
+pub use decision::{
+    ChosenAdRecord, DecisionRecord, HeldBackRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord,
+};
 pub use delivery::{LineItemDelivery, Spend, WHOLE_PPM};
 pub use envelope::{Envelope, Event, EventId, EventKey, Stream, TraceId};
 pub use error::EventError;

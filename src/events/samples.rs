@@ -34,6 +34,7 @@ pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
         ("ledger_reversal", envelope(Event::Ledger(Box::new(LedgerRecord::Entry(reversing()))))),
         ("checkpoint", envelope(Event::Ledger(Box::new(LedgerRecord::Checkpoint(checkpoint()))))),
         ("decision", envelope(Event::Decision(Box::new(decision())))),
+        ("decision_held_back", envelope(Event::Decision(Box::new(held_back())))),
         ("decision_no_break", envelope(Event::Decision(Box::new(no_break())))),
     ];
     for (name, entity) in entities() {
@@ -304,6 +305,7 @@ fn decision() -> DecisionRecord {
             },
             SpendReadRecord { line_item_id: LineItemId::from_u128(ID + 10), paused: true, throttle: 0, lease: None },
         ],
+        held_back: Vec::new(),
         ads: vec![ChosenAdRecord {
             impression_id: ImpressionId::Leased { lease_id: LeaseId::from_u128(ID + 7), ordinal: 41 },
             advertiser_id: AdvertiserId::from_u128(ID + 2),
@@ -318,6 +320,11 @@ fn decision() -> DecisionRecord {
         reasons: vec![("targeting".to_owned(), 1_900), ("cap_reached".to_owned(), 3)],
         strict_caps_refused: Some("strict_cap_unsure".to_owned()),
     }
+}
+
+fn held_back() -> DecisionRecord {
+    let held_back = |number, throttle| HeldBackRecord { line_item_id: LineItemId::from_u128(ID + number), throttle };
+    DecisionRecord { held_back: vec![held_back(11, 0), held_back(12, u64::MAX / 100)], ..decision() }
 }
 
 fn no_break() -> DecisionRecord {
@@ -336,6 +343,7 @@ fn no_break() -> DecisionRecord {
         listener: ListenerView::default(),
         excluded: Vec::new(),
         spend_reads: Vec::new(),
+        held_back: Vec::new(),
         ads: Vec::new(),
         no_break: Some("premium".to_owned()),
         reasons: Vec::new(),

@@ -50,6 +50,7 @@ fn stretched(record: &DecisionRecord, length: usize, number: i64) -> DecisionRec
     record.request.facts.coordinates = Some(Coordinates { latitude: -0.0, longitude: 18.07 });
     record.reasons = vec![(String::new(), 0), ("r".repeat(length), u32::MAX)];
     record.spend_reads.iter_mut().filter_map(|read| read.lease.as_mut()).for_each(|lease| lease.left = Micros(number));
+    record.held_back = record.held_back.iter().copied().cycle().take(length).collect();
     record.ads.iter_mut().for_each(|ad| ad.price = Micros(number));
     record.seed = number.unsigned_abs();
     record

@@ -139,7 +139,9 @@ fn a_decision_is_made_again_from_its_reads() {
             CatalogWriter::new().apply(7, entities)
         };
         let resolved = elsewhere.resolve(&Arc::new(request.clone()), NOW);
-        let reads: Vec<_> = decision.spend_reads.iter().map(|read| (read.line_item_id, read.view)).collect();
+        let read = decision.spend_reads.iter().map(|read| (read.line_item_id, read.view));
+        let held_back = decision.held_back.iter().map(|one| (one.line_item_id, one.view()));
+        let reads: Vec<_> = read.chain(held_back).collect();
         let (mut scratch, seed_of, none) = (Scratch::new(), Seed::of(&request), Excluded::none());
         let again = replay(&elsewhere, &resolved, &listener, reads, &none, NOW, seed_of, &mut scratch);
         assert_eq!(again.to_bytes(), decision.to_bytes(), "SEED={seed}");

@@ -6,7 +6,9 @@ use super::read::{
     wall,
 };
 use super::{facts, proto};
-use crate::events::{ChosenAdRecord, DecisionRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord};
+use crate::events::{
+    ChosenAdRecord, DecisionRecord, HeldBackRecord, LeaseReadRecord, ListenerView, RequestRecord, SpendReadRecord,
+};
 use crate::model::{
     AdvertiserId, AudioFormat, BreakPosition, BreakSpec, CampaignId, ConsentScope, CreativeId, DecisionId, Exposure,
     ExposureState, LeaseId, LineItemId, Micros, MonotonicMs, NetworkId, Now, Preview, Pseudonym, RequestId,
@@ -45,6 +47,8 @@ pub(super) fn to_wire(decision: &DecisionRecord) -> proto::DecisionRecord {
             .map(|(reason, count)| proto::ReasonCount { reason: reason.clone(), count: *count })
             .collect(),
         strict_caps_refused: decision.strict_caps_refused.clone(),
+        held_back_line_item_ids: decision.held_back.iter().flat_map(|one| one.line_item_id.to_bytes()).collect(),
+        held_back_throttles: decision.held_back.iter().map(|one| one.throttle).collect(),
     }
 }
 
@@ -63,6 +67,7 @@ pub(super) fn from_wire(wire: proto::DecisionRecord) -> Read<DecisionRecord> {
             id("decision.excluded_line_item_ids", &bytes).map(LineItemId::from_bytes)
         })?,
         spend_reads: each(wire.spend_reads, read_from_wire)?,
+        held_back: held_back_from_wire(&wire.held_back_line_item_ids, &wire.held_back_throttles)?,
         ads: each(wire.ads, |ad| {
             Ok(ChosenAdRecord {
                 impression_id: impression("chosen_ad.impression_id", ad.impression_id)?,
@@ -79,6 +84,21 @@ pub(super) fn from_wire(wire: proto::DecisionRecord) -> Read<DecisionRecord> {
         reasons: wire.reasons.into_iter().map(|reason| (reason.reason, reason.count)).collect(),
         strict_caps_refused: wire.strict_caps_refused,
     })
+}
+
+fn held_back_from_wire(ids: &[u8], throttles: &[u64]) -> Read<Vec<HeldBackRecord>> {
+    let (ids, rest) = ids.as_chunks();
+    if !rest.is_empty() || ids.len() != throttles.len() {
+        return Err(invalid(
+            "decision.held_back_line_item_ids",
+            "expected 16 bytes for each of decision.held_back_throttles",
+        ));
+    }
+    let one = |(id, throttle): (&[u8; 16], &u64)| HeldBackRecord {
+        line_item_id: LineItemId::from_bytes(*id),
+        throttle: *throttle,
+    };
+    Ok(ids.iter().zip(throttles).map(one).collect())
 }
 
 fn read_to_wire(read: &SpendReadRecord) -> proto::SpendRead {

@@ -16,6 +16,8 @@ const BEACON_BYTES: usize = 384;
 const DECISION_BYTES: usize = 1_024;
 /// An exposure takes about 115 bytes, an ad or what was read of a line item less.
 const ELEMENT_BYTES: usize = 120;
+/// A line item that was held back takes so many bytes.
+const HELD_BACK_BYTES: usize = 24;
 
 /// The event as it is kept, if it is one of those; no other kind comes as often.
 pub(in crate::events) fn encode(envelope: &Envelope) -> Option<Vec<u8>> {
@@ -25,7 +27,8 @@ pub(in crate::events) fn encode(envelope: &Envelope) -> Option<Vec<u8>> {
         })),
         Event::Decision(record) => {
             let elements = record.listener.exposures.len() + record.spend_reads.len() + record.ads.len();
-            Some(write(envelope, DECISION_BYTES + ELEMENT_BYTES * elements, |writer| {
+            let bytes = DECISION_BYTES + ELEMENT_BYTES * elements + HELD_BACK_BYTES * record.held_back.len();
+            Some(write(envelope, bytes, |writer| {
                 writer.message(19, |writer| decision(writer, record));
             }))
         }
@@ -111,6 +114,8 @@ fn decision(writer: &mut Writer, decision: &DecisionRecord) {
         });
     }
     writer.text(13, decision.strict_caps_refused.as_deref());
+    writer.pieces(14, decision.held_back.iter().map(|one| one.line_item_id.to_bytes()));
+    writer.pieces(15, decision.held_back.iter().map(|one| one.throttle.to_le_bytes()));
 }
 
 fn request(writer: &mut Writer, request: &RequestRecord) {

@@ -109,6 +109,16 @@ impl Writer {
         }
     }
 
+    /// Pieces of one size in one field: ids one after the other, or `repeated fixed64` as it is packed. Nothing for none.
+    pub(super) fn pieces<const SIZE: usize>(&mut self, field: u32, pieces: impl ExactSizeIterator<Item = [u8; SIZE]>) {
+        if pieces.len() == 0 {
+            return;
+        }
+        self.key(field, DELIMITED);
+        self.varint((pieces.len() * SIZE) as u64);
+        pieces.for_each(|piece| self.bytes.extend_from_slice(&piece));
+    }
+
     /// A text where there is one.
     pub(super) fn text(&mut self, field: u32, text: Option<&str>) {
         if let Some(text) = text {

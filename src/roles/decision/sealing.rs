@@ -7,8 +7,8 @@ use crate::caps::strict::{self, Hearing};
 use crate::catalog::ResolvedBreak;
 use crate::decision::{ChosenAd, Decision, Draw, NoBreakReason, Seed, StrictCaps};
 use crate::events::{
-    BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, LeaseReadRecord, ListenerView, RequestRecord,
-    SpendReadRecord,
+    BeaconRecord, ChosenAdRecord, DecisionRecord, Envelope, Event, HeldBackRecord, LeaseReadRecord, ListenerView,
+    RequestRecord, SpendReadRecord,
 };
 use crate::model::{
     AdBreakRequest, BeaconEvent, Creative, Exposure, ExposureState, ImpressionId, LineItemId, OpenAd, OpenBreak,
@@ -214,6 +214,10 @@ impl Break<'_> {
                 last_billable_until: lease.last_billable_until,
             }),
         });
+        let held_back = decision
+            .held_back
+            .iter()
+            .map(|one| HeldBackRecord { line_item_id: one.line_item_id, throttle: one.throttle });
         self.envelope(Event::Decision(Box::new(DecisionRecord {
             decision_id: self.moment.decision_id,
             request: RequestRecord {
@@ -237,6 +241,7 @@ impl Break<'_> {
             seed: Seed::of(request).0,
             excluded,
             spend_reads: reads.collect(),
+            held_back: held_back.collect(),
             ads: ads.collect(),
             no_break: answered.no_break.map(str::to_owned),
             reasons: answered.reasons().map(|(reason, count)| (reason.to_owned(), count)).collect(),

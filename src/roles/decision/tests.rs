@@ -39,6 +39,11 @@ fn made_again(record: &DecisionRecord, snapshot: &Snapshot) -> Decision {
         });
         (read.line_item_id, SpendView { paused: read.paused, throttle: read.throttle, lease })
     });
+    let held_back = record
+        .held_back
+        .iter()
+        .map(|one| (one.line_item_id, SpendView { paused: false, throttle: one.throttle, lease: None }));
+    let reads = reads.chain(held_back);
     let mut excluded = Excluded::by_strict_caps(StrictCaps::of_refusal(record.strict_caps_refused.as_deref()));
     for &line_item_id in &record.excluded {
         assert!(excluded.insert(line_item_id));
