@@ -127,8 +127,18 @@ impl ListenerChange {
     /// The whole head of a state, and exposures that are new or changed, and gone.
     #[must_use]
     pub fn new(key: ListenerKey, state: &ListenerState, put: Vec<Exposure>, gone: Vec<Exposure>) -> Self {
-        let (pseudonym, head) = (state.pseudonym, Some(format::encode_head(state)));
-        Self { key, pseudonym, head, put, gone, erased: Vec::new(), receipt: Receipt::default() }
+        let head = Some(format::encode_head(state));
+        Self { head, ..Self::of_exposures(key, state.pseudonym, put, gone) }
+    }
+
+    /// Exposures that are new or changed, and gone; the head is as it was.
+    pub(super) fn of_exposures(
+        key: ListenerKey,
+        pseudonym: Pseudonym,
+        put: Vec<Exposure>,
+        gone: Vec<Exposure>,
+    ) -> Self {
+        Self { key, pseudonym, head: None, put, gone, erased: Vec::new(), receipt: Receipt::default() }
     }
 }
 

@@ -12,11 +12,12 @@
 //! * **The profile** is what was read: nothing here changes it.
 //! * **The strict row** is replaced ([`adopt`]) unless this server wrote it meanwhile: then its own is later than what was read.
 
-use super::backend::{Fate, ListenerChange, Receipt};
+use super::backend::{Fate, ListenerChange};
 use super::format;
 use crate::caps::strict::adopt;
 use crate::model::{
-    DecisionId, Exposure, ExposureState, ListenerKey, ListenerState, Pseudonym, StrictRow, StrictVersion, WallMs,
+    CreativeId, DecisionId, Exposure, ExposureState, ListenerKey, ListenerState, Pseudonym, StrictRow, StrictVersion,
+    WallMs,
 };
 
 /// Changes kept for merging. Between two readings there are a few; this many, when the store fails for long.
@@ -36,6 +37,8 @@ pub(super) struct Known {
     forgotten: u32,
     head: Option<HeadMark>,
     head_changed: bool,
+    /// What the head was like that was handed over last, where nobody else writes.
+    handed_over: Option<HeadOutline>,
     /// Breaks that were open when it was read.
     breaks: Vec<DecisionId>,
     unwritten: Vec<Unwritten>,
@@ -46,6 +49,28 @@ pub(super) struct Known {
 struct HeadMark {
     digest: blake3::Hash,
     fate: Fate,
+}
+
+/// What a head says in short: two heads of one listener with the same outline are the same. A beacon changes an exposure and leaves the head as it is, with
+/// kilobytes of answers; so it is not even encoded then.
+#[derive(PartialEq, Eq, Debug)]
+struct HeadOutline {
+    pseudonym: Pseudonym,
+    last_break_at: Option<WallMs>,
+    last_break_creatives: Vec<CreativeId>,
+    /// Each open break, and how long its answer is: an answer is put in once.
+    open_breaks: Vec<(DecisionId, usize)>,
+}
+
+impl HeadOutline {
+    fn of(state: &ListenerState) -> Self {
+        Self {
+            pseudonym: state.pseudonym,
+            last_break_at: state.last_break_at,
+            last_break_creatives: state.last_break_creatives.clone(),
+            open_breaks: state.open_breaks.iter().map(|open| (open.decision_id, open.answer.len())).collect(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +102,7 @@ impl Known {
             forgotten: 0,
             head: None,
             head_changed: false,
+            handed_over: None,
             breaks: Vec::new(),
             unwritten: Vec::new(),
         }
@@ -100,20 +126,28 @@ impl Known {
         *self = Self { forgotten: self.forgotten.wrapping_add(1), ..Self::unread(pseudonym) };
     }
 
-    /// What differs from the exposures before. With `is_shared` it is kept for merging, and none if nothing differs.
+    /// What differs from the exposures before, and the head unless it was handed over as it is; none if nothing differs. With `is_shared` it is kept for
+    /// merging.
     pub(super) fn changed(&mut self, key: ListenerKey, before: &[Exposure], is_shared: bool) -> Option<ListenerChange> {
         let state = &self.state;
         let put = lacking(&state.exposures, before, |new, old| new == old);
         let gone = lacking(before, &state.exposures, |old, new| old.impression_id == new.impression_id);
-        let mut change = ListenerChange::new(key, state, put, gone);
-        if is_shared {
+        let change = if is_shared {
+            let mut change = ListenerChange::new(key, state, put, gone);
             self.mark_head(&mut change);
             self.keep(&change);
-            if change.head.is_none() && change.put.is_empty() && change.gone.is_empty() {
-                return None;
-            }
-        }
-        Some(change)
+            change
+        } else {
+            let outline = HeadOutline::of(state);
+            let change = if self.handed_over.as_ref() == Some(&outline) {
+                ListenerChange::of_exposures(key, state.pseudonym, put, gone)
+            } else {
+                ListenerChange::new(key, state, put, gone)
+            };
+            self.handed_over = Some(outline);
+            change
+        };
+        (change.head.is_some() || !change.put.is_empty() || !change.gone.is_empty()).then_some(change)
     }
 
     /// Leaves the head out of a change when it is what was read or handed over last, and did not fail.
@@ -188,16 +222,8 @@ impl Known {
         let old = ListenerState { strict: std::mem::take(&mut self.state.strict), ..stored };
         let old = std::mem::replace(&mut self.state, old);
         let erased: Vec<_> = self.unwritten.drain(..).filter(|one| !one.is_gone).map(|one| one.exposure).collect();
-        let receipt = Receipt::default();
-        let erase = ListenerChange {
-            key,
-            pseudonym: old.pseudonym,
-            head: None,
-            put: Vec::new(),
-            gone: Vec::new(),
-            erased,
-            receipt,
-        };
+        let erase =
+            ListenerChange { erased, ..ListenerChange::of_exposures(key, old.pseudonym, Vec::new(), Vec::new()) };
         (!erase.erased.is_empty()).then_some(erase)
     }
 
