@@ -58,7 +58,7 @@ fn curve(args: &Args, profile: Profile) -> Curve {
         let mut scratch = Scratch::new();
         let times = Times::least(&stage.breaks, |_, asked| {
             let work = || {
-                let resolved = stage.snapshot.resolve(&asked.asked.request, asked.now);
+                let resolved = stage.snapshot.resolve(&asked.reference.request, asked.now);
                 decided(&stage, asked, &resolved, &mut scratch).ads.len()
             };
             timed(work).1

@@ -39,14 +39,14 @@ fn one(name: &str, profile: Profile, line_items: usize, stage: &Stage, report: &
     let mut considered = 0;
     let whole = Times::least(&stage.breaks, |_, asked| {
         let ((), took) = timed(|| {
-            let resolved = stage.snapshot.resolve(&asked.asked.request, asked.now);
+            let resolved = stage.snapshot.resolve(&asked.reference.request, asked.now);
             considered += decided(stage, asked, &resolved, &mut scratch).considered as usize;
         });
         took
     });
     row(&format!("{name} resolve and decide"), &whole, "");
     let resolved: Vec<_> =
-        stage.breaks.iter().map(|asked| stage.snapshot.resolve(&asked.asked.request, asked.now)).collect();
+        stage.breaks.iter().map(|asked| stage.snapshot.resolve(&asked.reference.request, asked.now)).collect();
     let times = Times::least(&stage.breaks, |place, asked| {
         timed(|| decided(stage, asked, &resolved[place], &mut scratch).ads.len()).1
     });

@@ -11,7 +11,7 @@ use segue::workload::Draws;
 use segue::workload::reference::{Profile, ReferenceBreak, ReferenceCatalogue, capped, endless_lease, spending_of};
 
 /// Ads that a listener heard in the day before.
-const EXPOSURES: usize = 200;
+const EXPOSURES: u32 = 200;
 /// As many of one line item are as many as its cap allows.
 const UNTIL_CAPPED: usize = 3;
 /// A listener's best, of whom a fifth is capped at midday.
@@ -28,7 +28,7 @@ pub(crate) struct Stage {
 
 /// A break and who asks for it.
 pub(crate) struct Asked {
-    pub(crate) asked: ReferenceBreak,
+    pub(crate) reference: ReferenceBreak,
     pub(crate) now: Now,
     pub(crate) seed: Seed,
     pub(crate) listener: ListenerState,
@@ -44,11 +44,11 @@ impl Stage {
         let mut scratch = ScanScratch::new();
         let lines: Vec<&LineEntry> = snapshot.lines().collect();
         let breaks = ReferenceCatalogue::breaks(profile, listeners, seed + 1).into_iter().enumerate();
-        let breaks = breaks.map(|(number, asked)| {
-            let now = Now { wall: asked.at, monotonic: MonotonicMs(1) };
+        let breaks = breaks.map(|(number, reference)| {
+            let now = Now { wall: reference.at, monotonic: MonotonicMs(1) };
             let mut draws = Draws::new(seed + 1, STREAM + number as u64);
             let capped = if profile == Profile::Midday {
-                let resolved = snapshot.resolve(&asked.request, now);
+                let resolved = snapshot.resolve(&reference.request, now);
                 let mut scan = snapshot.scan(&resolved, &mut scratch);
                 let best: Vec<&LineEntry> = std::iter::from_fn(|| scan.next())
                     .take(BEST)
@@ -59,7 +59,7 @@ impl Stage {
                 Vec::new()
             };
             let listener = listener(&capped, &lines, now.wall, &mut draws);
-            Asked { seed: Seed::of(&asked.request), asked, now, listener }
+            Asked { seed: Seed::of(&reference.request), reference, now, listener }
         });
         let breaks = breaks.collect();
         Self { writer, snapshot: Arc::clone(&snapshot), spending, breaks }
@@ -70,12 +70,12 @@ impl Stage {
 fn listener(capped: &[&LineEntry], lines: &[&LineEntry], now: WallMs, draws: &mut Draws) -> ListenerState {
     let mut state = ListenerState::new(Pseudonym([0; 16]));
     let mut heard: Vec<&LineEntry> = capped.iter().flat_map(|entry| [*entry; UNTIL_CAPPED]).collect();
-    while heard.len() < EXPOSURES {
+    while heard.len() < EXPOSURES as usize {
         heard.push(*draws.pick(lines));
     }
     draws.shuffle(&mut heard);
     for (number, entry) in (0_u32..).zip(heard) {
-        let age_ms = i64::from(400 * (EXPOSURES as u32 - number)) * 1_000;
+        let age_ms = i64::from(400 * (EXPOSURES - number)) * 1_000;
         state.exposures.push(Exposure {
             impression_id: ImpressionId::Leased { lease_id: LeaseId::from_u128(1), ordinal: number },
             at: now.plus_ms(-age_ms),

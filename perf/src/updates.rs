@@ -125,7 +125,7 @@ impl World {
             for asked in breaks {
                 let watch = clock.cpu_stopwatch();
                 let snapshot = self.catalog.load();
-                let resolved = snapshot.resolve(&asked.asked.request, asked.now);
+                let resolved = snapshot.resolve(&asked.reference.request, asked.now);
                 let none = Excluded::none();
                 decide(
                     &snapshot,
@@ -230,7 +230,9 @@ fn pauses(snapshot: &Snapshot, spending: &Spending, report: &mut Report) {
         drop(send);
         seeing.join().expect("it did not panic")
     });
-    slots.iter().for_each(|slot| spending.set_paused(*slot, false));
+    for slot in &slots {
+        spending.set_paused(*slot, false);
+    }
     let times = Times::of(took);
     report.take([Check::at_most("updates pause seen by another thread p99", times.us(0.99) / 1_000.0, 1.0, "ms")]);
 }
@@ -240,7 +242,7 @@ fn overhead(breaks: &[Asked], worst: &Snapshot, clean: &Snapshot, report: &mut R
     let mut scratch = ScanScratch::new();
     let mut ask = |snapshot: &Snapshot| {
         Times::least(breaks, |_, asked| {
-            let resolved = snapshot.resolve(&asked.asked.request, asked.now);
+            let resolved = snapshot.resolve(&asked.reference.request, asked.now);
             let take = || {
                 let mut scan = snapshot.scan(&resolved, &mut scratch);
                 (0..16).take_while(|_| scan.next().is_some()).count()

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::system::spawn;
 use super::{Base, Side};
+use crate::background;
 use crate::catalog::{CatalogPublisher, CatalogWriter, Entity};
 use crate::clock::Clock;
 use crate::decision::Spending;
@@ -83,7 +84,12 @@ pub(super) fn publish_to(
     let (wanted, rebuilds) = sync_channel(1);
     let thread = spawn("catalog-rebuild", {
         let feed = Arc::clone(&feed);
-        move || rebuilds.iter().for_each(|()| feed.rebuild())
+        move || {
+            background::give_way();
+            for () in &rebuilds {
+                feed.rebuild();
+            }
+        }
     })?;
     let publish = Box::new(move |change: CatalogChange| {
         if feed.take(change) {

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use super::system::{joined, spawn};
 use super::{Base, Side};
+use crate::background;
 use crate::caps::strict::Hearing;
 use crate::clock::Clock;
 use crate::config::InvalidTrafficConfig;
@@ -72,13 +73,17 @@ pub(super) fn observe(
     let sampling = spawn("supply", {
         let (supply, catalog, spending) = (Arc::clone(&supply), Arc::clone(catalog), Arc::clone(spending));
         let clock = base.clock.clone();
-        move || supply.run(&to_sample, one_in, (&catalog, &spending), &clock)
+        move || {
+            background::give_way();
+            supply.run(&to_sample, one_in, (&catalog, &spending), &clock);
+        }
     })?;
     let (stop_reporter, stopped) = sync_channel(0);
     let reporting = spawn("report", {
         let mut reporter = Reporter::new(server_id, boot_id, supply, Arc::clone(spending));
         let (catalog, clock, leases) = (Arc::clone(catalog), base.clock.clone(), Arc::clone(leases));
         move || {
+            background::give_way();
             report_until_stopped(&stopped, &clock, || {
                 leases.sweep();
                 let wanted = match wanted() {

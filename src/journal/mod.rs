@@ -390,6 +390,9 @@ fn journal_loop(shared: &Shared, mut writer: Writer, clock: &(dyn Fn() -> WallMs
             (job.done)(result.clone().map(|appended| Appended { first_seq, next_seq, at: appended.at }));
             first_seq = next_seq;
         }
+        if !shared.config.rest_after_batch.is_zero() {
+            std::thread::sleep(shared.config.rest_after_batch);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
     closed: bool,
+    /// The consumer waits for a job, and was not woken for one yet: waking is a call into the kernel, which a busy consumer doesn't need.
+    is_awaited: bool,
 }
 
 /// A mutex rather than a lock-free ring: the consumer empties it once a sync (a few hundred times a second), so a producer meets at most
@@ -68,14 +70,20 @@ impl Queue {
         }
         state.bytes += job.bytes;
         state.jobs.push_back(job);
+        let wakes = std::mem::take(&mut state.is_awaited);
         drop(state);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for a job, then takes all that are there up to `bytes_max`, but at least one. None when the queue is closed and empty.
     pub(super) fn take_batch(&self, bytes_max: usize) -> Option<Vec<Job>> {
-        let waiting = |state: &mut State| state.jobs.is_empty() && !state.closed;
+        let waiting = |state: &mut State| {
+            state.is_awaited = state.jobs.is_empty() && !state.closed;
+            state.is_awaited
+        };
         let mut state = self.filled.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
         let mut count = 0;

@@ -30,10 +30,10 @@ use crate::journal::{
 use crate::model::{
     AdBreakRequest, BootId, LineItemId, ListenerKey, ListenerState, Micros, Now, ServerId, Tier, WallMs,
 };
-use crate::roles::accounting::{LeaseLeft, LineReport, MessageBody, ServerReport, Wanted};
+use crate::roles::accounting::{MessageBody, ServerReport, Wanted};
 use crate::roles::beacon::{Accepted, Beacon, BeaconRefusal, BeaconRole, ExposureChangeKind};
 use crate::roles::decision::DecisionRole;
-use crate::roles::decision::Telling;
+use crate::roles::decision::{Standing, Telling};
 use crate::tokens::TokenKeys;
 
 /// How long a copy of a listener's state is good, in milliseconds, where there are several servers. The only one keeps listeners in memory.
@@ -161,6 +161,7 @@ impl ServerNode {
             segment_bytes: 32 << 10,
             durability: Durability::Synced,
             quota_bytes: 256 << 20,
+            rest_after_batch: std::time::Duration::ZERO,
             verify_segments_max: 4,
         };
         let wall = Arc::clone(&self.journal_wall);
@@ -515,22 +516,14 @@ impl Process {
     /// What is to be said of what was drawn so far.
     pub fn report(&mut self, server_id: ServerId, snapshot: &Snapshot, now: Now) -> ServerReport {
         let wanted = if std::mem::take(&mut self.is_asked) { Wanted::All } else { Wanted::Changes };
-        let lines = snapshot.lines().filter(|entry| entry.line_item.tier != Tier::House).map(|entry| {
-            let drawn = self.spending.totals(entry.slot);
-            let lease = self.spending.read(entry.slot, now).lease;
-            LineReport {
-                line_item_id: entry.line_item.id,
-                drawn: drawn.drawn,
-                drawn_count: drawn.count,
-                eligible: self.eligible.get(&entry.line_item.id).copied().unwrap_or(0),
-                lease: lease.map(|lease| LeaseLeft {
-                    lease_id: lease.lease_id,
-                    left: lease.left,
-                    ordinals_left: lease.ordinals_left,
-                }),
-            }
+        let all = snapshot.lines().filter(|entry| entry.line_item.tier != Tier::House).map(|entry| Standing {
+            slot: entry.slot,
+            drawn_count: self.spending.totals(entry.slot).count,
+            eligible: self.eligible.get(&entry.line_item.id).copied().unwrap_or(0),
         });
-        let (extent, lines) = self.telling.tell(wanted, lines).expect("something is wanted");
+        let line =
+            |standing: Standing| standing.to_line(snapshot.line(standing.slot).line_item.id, &self.spending, now);
+        let (extent, lines) = self.telling.tell(wanted, all, line).expect("something is wanted");
         // How long it is on its way is known to whoever carries it.
         ServerReport { server_id, boot_id: self.boot_id, at: now, transit_ms: 0, extent, lines }
     }

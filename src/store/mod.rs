@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
+use crate::background::started_to_give_way;
 use crate::entropy::Entropy;
 use crate::model::WallMs;
 
@@ -119,7 +120,9 @@ impl Store {
     pub fn open(dir: &Path, now: WallMs, entropy: &Entropy) -> Result<Self, StoreError> {
         let path = dir.join("store");
         std::fs::create_dir_all(&path).map_err(|source| StoreError::Folder { path: path.clone(), source })?;
-        let database = Database::builder(&path).open().map_err(|source| StoreError::Open { path, source })?;
+        // Its own threads compact and flush.
+        let opened = started_to_give_way(|| Database::builder(&path).open());
+        let database = opened.map_err(|source| StoreError::Open { path, source })?;
         let identity = identity::load_or_create(&database, now, entropy)?;
         Ok(Self { database, identity })
     }

@@ -41,6 +41,7 @@ const OUTER: &[&str] = &[
     "entropy",
     "clock",
     "ending",
+    "background",
 ];
 
 /// Modules that each face one side of the world, and may know each other only as [`ADAPTER_EDGES`] says.

@@ -22,7 +22,13 @@ fn identity() -> Identity {
 }
 
 fn small(durability: Durability) -> JournalConfig {
-    JournalConfig { segment_bytes: 4_096, durability, quota_bytes: 1 << 30, verify_segments_max: 1_000 }
+    JournalConfig {
+        segment_bytes: 4_096,
+        durability,
+        quota_bytes: 1 << 30,
+        rest_after_batch: std::time::Duration::ZERO,
+        verify_segments_max: 1_000,
+    }
 }
 
 fn open(disk: &SimDisk, config: JournalConfig, drive: Drive) -> Result<Journal, OpenError> {

@@ -11,6 +11,7 @@ use super::shell::{
     AccountingError, AccountingWatch, FEED_MAX, Feed, Ground, READ_RECORDS_MAX, Read, Shell, ShellSettings, Status,
 };
 use super::{AccountingMachine, Message, ServerNews, ServerSays};
+use crate::background;
 use crate::catalog::Entity;
 use crate::clock::Clock;
 use crate::event_log::{EventLog, NewRecord, ReadError, Record, Topic};
@@ -140,6 +141,7 @@ pub fn spawn(
     let thread = std::thread::Builder::new()
         .name("accounting".to_owned())
         .spawn(move || {
+            background::give_way();
             let _running = shell.status.ended.guard();
             shell.run()
         })

@@ -23,7 +23,7 @@ mod tests;
 
 pub use leases::LeaseKeeper;
 pub use reporter::Reporter;
-pub(crate) use reporter::Telling;
+pub(crate) use reporter::{Standing, Telling};
 pub use shell::{Asking, DecisionIds, DecisionShell, Origin, Sample, Sampler, Surroundings};
 pub use supply::Supply;
 

@@ -5,11 +5,10 @@
 //! moves it for thousands at once and accounting's memory of it is ten minutes long. Each report also repeats the sixtieth part of all the rest, so that
 //! what a lost one had said comes again within a minute. All of it goes out at the start and when it is asked for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Supply;
-use crate::catalog::{LineEntry, Snapshot};
+use crate::catalog::{LineSlot, Snapshot};
 use crate::decision::Spending;
 use crate::model::{BootId, LineItemId, Now, ServerId};
 use crate::roles::accounting::{Extent, LeaseLeft, LineReport, ServerReport, Wanted};
@@ -39,42 +38,60 @@ impl Reporter {
 
     /// What is to be said now; the first time all. None when nothing is wanted. Whoever carries it says how long it was on its way.
     pub fn report(&mut self, wanted: Wanted, snapshot: &Snapshot, now: Now) -> Option<ServerReport> {
-        let eligible = self.supply.lock();
-        let spending = &self.spending;
-        let all = snapshot.lines().map(|entry| {
-            let eligible = eligible.get(&entry.line_item.id).copied().unwrap_or(0);
-            line(spending, entry, eligible, now)
+        let (eligible, spending) = (self.supply.lock(), &self.spending);
+        let all = snapshot.slots().map(|slot| {
+            let eligible = eligible.get(slot.index()).copied().unwrap_or(0);
+            Standing { slot, drawn_count: spending.totals(slot).count, eligible }
         });
-        let (extent, lines) = self.telling.tell(wanted, all)?;
+        let line = |standing: Standing| {
+            let line_item_id = snapshot.line(standing.slot).line_item.id;
+            standing.to_line(line_item_id, spending, now)
+        };
+        let (extent, lines) = self.telling.tell(wanted, all, line)?;
         Some(ServerReport { server_id: self.server_id, boot_id: self.boot_id, at: now, transit_ms: 0, extent, lines })
     }
 }
 
-fn line(spending: &Spending, entry: &LineEntry, eligible: u64, now: Now) -> LineReport {
-    let drawn = spending.totals(entry.slot);
-    let lease = spending.read(entry.slot, now).lease.map(|lease| LeaseLeft {
-        lease_id: lease.lease_id,
-        left: lease.left,
-        ordinals_left: lease.ordinals_left,
-    });
-    LineReport { line_item_id: entry.line_item.id, drawn: drawn.drawn, drawn_count: drawn.count, eligible, lease }
+/// What decides whether a line item is told of; of most nothing else is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Which.
+    pub(crate) slot: LineSlot,
+    /// Its draws since the start.
+    pub(crate) drawn_count: u64,
+    /// Breaks in which it could have been served, likewise.
+    pub(crate) eligible: u64,
+}
+
+impl Standing {
+    /// All that is told of it.
+    pub(crate) fn to_line(self, line_item_id: LineItemId, spending: &Spending, now: Now) -> LineReport {
+        let drawn = spending.totals(self.slot);
+        let lease = spending.lease(self.slot, now).map(|lease| LeaseLeft {
+            lease_id: lease.lease_id,
+            left: lease.left,
+            ordinals_left: lease.ordinals_left,
+        });
+        LineReport { line_item_id, drawn: drawn.drawn, drawn_count: drawn.count, eligible: self.eligible, lease }
+    }
 }
 
 /// Remembers what was told of each line item, and chooses what is told next.
 #[derive(Default, Debug)]
 pub(crate) struct Telling {
-    /// Draws and chances as they were last told.
-    told: HashMap<LineItemId, (u64, u64)>,
+    /// By slot, draws and chances as they were last told; none of what was never told.
+    told: Vec<Option<(u64, u64)>>,
     reports: u64,
     wholes: u64,
 }
 
 impl Telling {
-    /// Of the line items as they are, always in the same order, those to be told of now. The first time all.
+    /// Of the line items as they stand, always in the same order, those to be told of now, as `line` tells them. The first time all.
     pub(crate) fn tell(
         &mut self,
         wanted: Wanted,
-        all: impl Iterator<Item = LineReport>,
+        all: impl Iterator<Item = Standing>,
+        line: impl Fn(Standing) -> LineReport,
     ) -> Option<(Extent, Vec<LineReport>)> {
         let is_whole = match wanted {
             Wanted::Nothing => return None,
@@ -83,16 +100,21 @@ impl Telling {
         };
         self.reports = self.reports.wrapping_add(1);
         let mut lines = Vec::new();
-        for (turn, line) in (self.reports..).zip(all) {
-            let is_nothing = line.drawn_count == 0 && line.eligible == 0 && line.lease.is_none();
-            if is_nothing && !self.told.contains_key(&line.line_item_id) {
+        for (turn, standing) in (self.reports..).zip(all) {
+            let place = standing.slot.index();
+            if self.told.len() <= place {
+                self.told.resize(place + 1, None);
+            }
+            let told = &mut self.told[place];
+            let Standing { drawn_count, eligible, .. } = standing;
+            if told.is_none() && drawn_count == 0 && eligible == 0 && line(standing).lease.is_none() {
                 continue;
             }
-            let told = self.told.entry(line.line_item_id).or_default();
+            let told = told.get_or_insert((0, 0));
             let is_due = is_whole || turn.is_multiple_of(REPEAT_REPORTS);
-            if is_due || line.drawn_count != told.0 || line.eligible.saturating_sub(told.1) > told.1 / MATERIAL_PART {
-                *told = (line.drawn_count, line.eligible);
-                lines.push(line);
+            if is_due || drawn_count != told.0 || eligible.saturating_sub(told.1) > told.1 / MATERIAL_PART {
+                *told = (drawn_count, eligible);
+                lines.push(line(standing));
             }
         }
         if !is_whole {
@@ -112,8 +134,19 @@ mod tests {
         LineReport { line_item_id: LineItemId::from_u128(n), drawn: Micros(0), drawn_count, eligible, lease: None }
     }
 
+    /// The line items by their places.
+    fn standings(lines: &[LineReport]) -> impl Iterator<Item = Standing> {
+        let slots = (0..).map(LineSlot);
+        slots.zip(lines).map(|(slot, &LineReport { drawn_count, eligible, .. })| Standing {
+            slot,
+            drawn_count,
+            eligible,
+        })
+    }
+
     fn tell(telling: &mut Telling, wanted: Wanted, lines: &[LineReport]) -> (Extent, Vec<u128>) {
-        let (extent, told) = telling.tell(wanted, lines.iter().copied()).expect("something is wanted");
+        let told = telling.tell(wanted, standings(lines), |standing| lines[standing.slot.index()]);
+        let (extent, told) = told.expect("something is wanted");
         (extent, told.into_iter().map(|line| line.line_item_id.as_u128()).collect())
     }
 
@@ -127,7 +160,7 @@ mod tests {
         assert_eq!(tell(&mut telling, Wanted::Changes, &lines), (Extent::Changes, vec![2]), "more than an eighth");
         (lines[0].drawn_count, lines[1].eligible) = (6, 256);
         assert_eq!(tell(&mut telling, Wanted::Changes, &lines), (Extent::Changes, vec![0, 1]));
-        assert_eq!(telling.tell(Wanted::Nothing, lines.iter().copied()), None);
+        assert_eq!(telling.tell(Wanted::Nothing, standings(&lines), |_| unreachable!("nothing is told")), None);
         lines[2].drawn_count = 2;
         assert_eq!(tell(&mut telling, Wanted::All, &lines), (Extent::whole(2), vec![0, 1, 2]));
     }

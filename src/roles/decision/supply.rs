@@ -8,7 +8,6 @@
 //! it used up are passed over, and the next one that is evaluated stands for their breaks too. Which are passed over hangs on when they came and not on
 //! what is in them: the sums stay what they would be, only coarser, and pacing, which looks at their rate over minutes, sees the same supply.
 
-use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +16,7 @@ use crate::caps::strict;
 use crate::catalog::{CatalogPublisher, Snapshot};
 use crate::clock::Clock;
 use crate::decision::{Excluded, Scratch, Seed, Spending, survey};
-use crate::model::{LineItemId, ListenerState, Tier};
+use crate::model::{ListenerState, Tier};
 
 /// Most of one core's time that samples may take.
 const CPU_SHARE: f64 = 0.02;
@@ -27,7 +26,8 @@ const CPU_SAVED_MAX: f64 = 0.1;
 /// How often each line item could have been served, since the start.
 #[derive(Debug, Default)]
 pub struct Supply {
-    eligible: Mutex<HashMap<LineItemId, u64>>,
+    /// By slot, as long as the greatest that ever could.
+    eligible: Mutex<Vec<u64>>,
 }
 
 impl Supply {
@@ -64,12 +64,15 @@ impl Supply {
         let mut eligible = self.lock();
         // House line items have no money to pace.
         for read in decision.spend_reads.iter().filter(|read| read.tier != Tier::House) {
-            let count = eligible.entry(read.line_item_id).or_default();
-            *count = count.saturating_add(breaks);
+            let place = read.slot.index();
+            if eligible.len() <= place {
+                eligible.resize(place + 1, 0);
+            }
+            eligible[place] = eligible[place].saturating_add(breaks);
         }
     }
 
-    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LineItemId, u64>> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
         // Counts stay right whatever panicked beside them.
         self.eligible.lock().unwrap_or_else(PoisonError::into_inner)
     }

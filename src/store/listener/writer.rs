@@ -4,14 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::super::StoreError;
 use super::backend::{ListenerChange, QUEUE};
 use super::rows::Rows;
+use crate::background;
 use crate::model::ListenerKey;
 
 /// Most changes in one batch.
 const BATCH: usize = 1_024;
+/// After a batch of changes the writer rests for so long: the next batch is of all that came meanwhile, and those who hand over need not wake it. Nobody waits
+/// for a change; who waits for a flush waits a moment longer.
+const REST: Duration = Duration::from_millis(5);
 
 type Answer = SyncSender<Result<(), StoreError>>;
 
@@ -36,7 +41,10 @@ impl Writer {
         let counter = Arc::clone(&dropped);
         let thread = std::thread::Builder::new()
             .name("listeners".to_owned())
-            .spawn(move || run(&rows, &jobs, &counter))
+            .spawn(move || {
+                background::give_way();
+                run(&rows, &jobs, &counter);
+            })
             .expect("the operating system gives a thread at the start");
         Self { queue: Some(queue), dropped, thread: Mutex::new(Some(thread)) }
     }
@@ -104,7 +112,10 @@ fn run(rows: &Rows, jobs: &Receiver<Job>, dropped: &AtomicU64) {
                 }
             }
         }
-        write(rows, &mut batch, dropped);
+        if !batch.is_empty() {
+            write(rows, &mut batch, dropped);
+            std::thread::sleep(REST);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::sealed::Announcer;
 use super::super::shared::OwnedPartition;
 use super::super::shell::{AccountingError, AccountingWatch, Feed, Shell, ShellSettings, Status};
 use super::backlog::Backlog;
+use crate::background;
 use crate::clock::Clock;
 use crate::event_log::{LogError, SharedLog};
 use crate::model::{BootId, MonotonicMs};
@@ -136,7 +137,10 @@ impl<L: SharedLog> Beginning<L> {
         let (status, begun_at) = (Arc::clone(&self.status), self.clock.now().monotonic);
         let thread = std::thread::Builder::new()
             .name(format!("accounting-{}", self.settings.machine.partition))
-            .spawn(move || self.run())
+            .spawn(move || {
+                background::give_way();
+                self.run()
+            })
             .map_err(AccountingError::Thread)?;
         Ok(Owner { backlog, begun_at, status, thread })
     }

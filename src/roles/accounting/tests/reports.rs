@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::accounting::LedgerState;
+use crate::catalog::LineSlot;
 use crate::model::{LeaseId, LineItemId};
-use crate::roles::decision::Telling;
+use crate::roles::decision::{Standing, Telling};
 
 const SERVER: ServerId = ServerId::from_u128(7);
 const BOOT: BootId = BootId::from_u128(8);
@@ -35,7 +36,14 @@ impl Server {
 
     fn report(&mut self, now: Now) -> ServerReport {
         let wanted = if std::mem::take(&mut self.is_asked) { Wanted::All } else { Wanted::Changes };
-        let (extent, lines) = self.telling.tell(wanted, self.lines.iter().copied()).expect("something is wanted");
+        let standing = |(slot, line): (u32, &LineReport)| Standing {
+            slot: LineSlot(slot),
+            drawn_count: line.drawn_count,
+            eligible: line.eligible,
+        };
+        let all = (0..).zip(&self.lines).map(standing);
+        let told = self.telling.tell(wanted, all, |standing| self.lines[standing.slot.index()]);
+        let (extent, lines) = told.expect("something is wanted");
         report(now, extent, lines)
     }
 }
