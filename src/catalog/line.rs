@@ -7,7 +7,7 @@ use crate::caps::strict;
 use crate::model::{Advertiser, Campaign, Creative, FrequencyCap, LineItem, LineItemId};
 
 /// A line item's dense number in this process: given at first sight, stable for the life of the process, never reused. It never leaves the
-/// process; logs and events carry the [`LineItemId`](crate::model::LineItemId).
+/// process; logs and events carry the [`LineItemId`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LineSlot(pub u32);
 
