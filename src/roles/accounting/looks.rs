@@ -82,21 +82,22 @@ impl Looks {
         self.served = served;
     }
 
-    /// What is to be looked at; with a second's turn, or only what doesn't wait.
-    pub(super) fn take(&mut self, is_turn: bool) -> Sweep {
-        let mut again = BTreeSet::new();
+    /// What is to be looked at: with the turns of so many seconds, or with none of them only what doesn't wait. As many turns as all line items have are all.
+    pub(super) fn take(&mut self, turns: usize) -> Sweep {
+        let first = self.sweeps;
+        self.sweeps = (first + turns) % TOLD_AGAIN_SWEEPS;
+        let passed = || (1..=turns.min(TOLD_AGAIN_SWEEPS)).map(|turn| (first + turn) % TOLD_AGAIN_SWEEPS);
+        let again = passed().flat_map(|sweep| &self.turns[sweep]).copied().collect();
         let mut lines = std::mem::take(&mut self.at_once);
-        if is_turn {
-            self.sweeps = (self.sweeps + 1) % TOLD_AGAIN_SWEEPS;
-            again.extend(&self.turns[self.sweeps]);
-        }
-        if std::mem::take(&mut self.is_all) {
+        if std::mem::take(&mut self.is_all) || turns >= QUIET_SWEEPS {
             self.soon.clear();
             return Sweep { lines: None, again };
         }
-        if is_turn {
+        if turns > 0 {
             lines.append(&mut self.soon);
-            let quiet = self.turns.iter().skip(self.sweeps % QUIET_SWEEPS).step_by(QUIET_SWEEPS);
+        }
+        for sweep in passed() {
+            let quiet = self.turns.iter().skip(sweep % QUIET_SWEEPS).step_by(QUIET_SWEEPS);
             lines.extend(quiet.flatten());
         }
         Sweep { lines: Some(lines), again }
@@ -114,7 +115,7 @@ mod tests {
     fn looks(count: usize) -> Looks {
         let mut looks = Looks::new();
         (0..count).for_each(|n| looks.begin(id(n)));
-        assert_eq!(looks.take(false).lines, None, "all, at the start");
+        assert_eq!(looks.take(0).lines, None, "all, at the start");
         looks
     }
 
@@ -123,7 +124,7 @@ mod tests {
         let mut looks = looks(1_000);
         let (mut seen, mut told) = (vec![0; 1_000], vec![0; 1_000]);
         for _ in 0..TOLD_AGAIN_SWEEPS {
-            let Sweep { lines, again } = looks.take(true);
+            let Sweep { lines, again } = looks.take(1);
             let lines = lines.expect("not all");
             assert!(again.is_subset(&lines) && lines.len() <= 102, "{} at once", lines.len());
             (0..1_000).filter(|n| lines.contains(&id(*n))).for_each(|n| seen[n] += 1);
@@ -140,14 +141,29 @@ mod tests {
         looks.soon(id(70));
         looks.changed(id(80));
         assert!(looks.is_at_once());
-        assert_eq!(looks.take(false).lines, Some(BTreeSet::from([id(80)])));
+        assert_eq!(looks.take(0).lines, Some(BTreeSet::from([id(80)])));
         assert!(!looks.is_at_once());
-        assert!(looks.take(true).lines.is_some_and(|lines| lines.contains(&id(70))));
-        assert!(looks.take(true).lines.is_some_and(|lines| !lines.contains(&id(70))));
+        assert!(looks.take(1).lines.is_some_and(|lines| lines.contains(&id(70))));
+        assert!(looks.take(1).lines.is_some_and(|lines| !lines.contains(&id(70))));
         let run = (ServerId::from_u128(1), BootId::from_u128(2));
         looks.serve(vec![run]);
-        assert_eq!(looks.take(true).lines, None, "another server lacks what others have");
+        assert_eq!(looks.take(1).lines, None, "another server lacks what others have");
         looks.serve(vec![run]);
-        assert!(looks.take(true).lines.is_some());
+        assert!(looks.take(1).lines.is_some());
+    }
+
+    #[test]
+    fn turns_that_come_late_come_together() {
+        let (mut late, mut punctual) = (looks(1_000), looks(1_000));
+        let together = late.take(3);
+        let mut one_by_one = Sweep { lines: Some(BTreeSet::new()), again: BTreeSet::new() };
+        for _ in 0..3 {
+            let Sweep { lines, again } = punctual.take(1);
+            one_by_one.again.extend(again);
+            one_by_one.lines.as_mut().expect("some").extend(lines.expect("not all"));
+        }
+        assert_eq!((together.lines, together.again), (one_by_one.lines, one_by_one.again));
+        assert_eq!(late.take(QUIET_SWEEPS).lines, None);
+        assert_eq!(late.take(10 * TOLD_AGAIN_SWEEPS).again.len(), 1_000);
     }
 }

@@ -1,6 +1,6 @@
 //! The state machine of accounting: inputs in, effects out; no I/O and no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod leasing;
 mod stating;
@@ -9,7 +9,7 @@ mod sweeping;
 use super::fleet::Fleet;
 use super::holding::{Holding, Rates};
 use super::looks::Looks;
-use super::pace::Pace;
+use super::pace::{Again, Pace};
 use super::statements::Statements;
 use super::{Batch, Input, LogRecord, RoleEffects};
 use crate::accounting::{
@@ -70,6 +70,8 @@ pub struct AccountingMachine {
     closing: BTreeSet<LeaseId>,
     /// Line items that may need a lease, at which server.
     wanting: BTreeSet<(LineItemId, ServerId)>,
+    /// The last of those that were looked at, where there were more than one step looks at.
+    wished_last: Option<(LineItemId, ServerId)>,
     /// Whose turn it was last, of the servers that want leases of an advertiser.
     turns: BTreeMap<AdvertiserId, ServerId>,
     /// Leases that are durable and will never be handed over, each with the run that it was for: they go back at once.
@@ -79,6 +81,8 @@ pub struct AccountingMachine {
     committed_at: MonotonicMs,
     swept_at: Option<MonotonicMs>,
     looks: Looks,
+    /// What the turns before left to be looked at.
+    looking: VecDeque<(LineItemId, Again)>,
     close_swept_at: MonotonicMs,
     forgot_at: MonotonicMs,
     statements: Statements,
@@ -118,6 +122,7 @@ impl AccountingMachine {
             pending: BTreeMap::new(),
             closing: BTreeSet::new(),
             wanting: BTreeSet::new(),
+            wished_last: None,
             turns: BTreeMap::new(),
             unused: Vec::new(),
             leases_named: 0,
@@ -125,6 +130,7 @@ impl AccountingMachine {
             committed_at: now.monotonic,
             swept_at: None,
             looks: Looks::new(),
+            looking: VecDeque::new(),
             close_swept_at: now.monotonic,
             forgot_at: now.monotonic,
             statements: Statements::default(),

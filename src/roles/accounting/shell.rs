@@ -216,7 +216,8 @@ impl<G: Ground> Shell<G> {
         loop {
             match self.inbox.try_recv() {
                 Ok(Feed::CatalogChanged(entities)) => self.step(Input::CatalogChanged(entities))?,
-                Ok(Feed::Report { report, came }) => self.reported(report, came)?,
+                // Reports come every second: where one takes longer, the log would never be read between them.
+                Ok(Feed::Report { report, came }) => return self.reported(report, came),
                 Ok(Feed::Server(says)) => self.step(Input::Server(says))?,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
             }

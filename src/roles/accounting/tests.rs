@@ -166,6 +166,34 @@ fn looking_at_what_moved_grants_what_looking_at_all_grants() {
 }
 
 #[test]
+fn many_line_items_that_begin_at_once_are_given_leases_so_many_a_step() {
+    const MANY: usize = 20_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut sim = Sim::new(dir.path(), 5);
+    sim.report();
+    let machine = &mut sim.machine;
+    // Of the campaign without a budget.
+    let lines = (0..MANY as u128).map(|n| super::sim::line_entity(1_000 + 2 * n, None, None));
+    let entities = std::iter::once(super::sim::advertiser(None)).chain(lines).collect();
+    machine.step(Input::CatalogChanged(entities), sim.now);
+    let (mut records, mut next, mut granted) = (Vec::new(), 0_u64, std::collections::BTreeSet::new());
+    for _ in 0..12 {
+        let batch = Batch { records: std::mem::take(&mut records), next, end: next };
+        let effects = machine.step(Input::Records(batch), sim.now);
+        assert!(effects.append.len() <= 2_100, "{} records at once", effects.append.len());
+        for envelope in effects.append {
+            if let Event::LeaseGranted(lease) = &envelope.body {
+                assert!(granted.insert(lease.line_item_id), "two leases of {}", lease.line_item_id);
+            }
+            let digest = crate::accounting::record_digest(&crate::events::encode(&envelope));
+            records.push(LogRecord { offset: next, digest, envelope });
+            next += 1;
+        }
+    }
+    assert!(granted.len() >= MANY, "{} have leases", granted.len());
+}
+
+#[test]
 fn nothing_is_granted_before_the_log_is_read_to_its_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut sim = Sim::new(dir.path(), 5);

@@ -4,6 +4,7 @@
 //! only if that run stands still. What is never handed over goes back at once, with nothing drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::super::fleet::{Heard, Served};
 use super::super::holding::{HandOver, Holding};
@@ -16,6 +17,9 @@ use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId,
 
 /// Most leases proposed in one step: their records are one append.
 const GRANTS_PER_STEP_MAX: usize = 2_000;
+/// Most wishes for a lease that one step looks at: at the start of a server there may be a million, and most are of advertisers that wait for a proposal
+/// to be read back.
+const WISHES_PER_STEP_MAX: usize = 8_192;
 /// Time between two looks for leases that are over, in milliseconds.
 const CLOSE_SWEEP_MS: u64 = 5_000;
 
@@ -307,7 +311,7 @@ impl AccountingMachine {
     ) -> BTreeMap<AdvertiserId, (ServerId, Vec<LineNeed>)> {
         let mut wanted: BTreeMap<AdvertiserId, BTreeMap<ServerId, Vec<LineItemId>>> = BTreeMap::new();
         let mut waiting = BTreeSet::new();
-        for (id, server_id) in std::mem::take(&mut self.wanting) {
+        for (id, server_id) in self.next_wishes() {
             let contract = self.contracts.line(id).filter(|line| self.contracts.may_spend(line, now.wall));
             // A server that doesn't stand asks again when it does.
             let (Some(contract), true) = (contract, served.contains_key(&server_id)) else { continue };
@@ -338,8 +342,23 @@ impl AccountingMachine {
                 needs.insert(advertiser_id, (server_id, of_it));
             }
         }
-        self.wanting = waiting;
+        self.wanting.append(&mut waiting);
         needs
+    }
+
+    /// Takes the wishes that this step looks at: where there are more than that, those after the ones of the step before, and so around.
+    fn next_wishes(&mut self) -> Vec<(LineItemId, ServerId)> {
+        if self.wanting.len() <= WISHES_PER_STEP_MAX {
+            return std::mem::take(&mut self.wanting).into_iter().collect();
+        }
+        let after = self.wished_last.map_or(Bound::Unbounded, Bound::Excluded);
+        let around = self.wanting.range((after, Bound::Unbounded)).chain(&self.wanting);
+        let next: Vec<_> = around.take(WISHES_PER_STEP_MAX).copied().collect();
+        self.wished_last = next.last().copied();
+        for wish in &next {
+            self.wanting.remove(wish);
+        }
+        next
     }
 
     /// What a line item needs at a server, if it still wants a lease there.

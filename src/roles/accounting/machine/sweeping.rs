@@ -14,8 +14,11 @@ use crate::model::{LineItemId, Now, ServerId};
 
 /// Time between two sweeps, in milliseconds.
 const SWEEP_MS: u64 = 1_000;
-/// After a longer time, in milliseconds, turns have come too late, and all are looked at.
+/// After a longer time, in milliseconds, a sweep makes good the turn that was missed, and so on. Not all at once: a sweep of a million line items takes seconds, and would
+/// make the next one late.
 const LATE_MS: u64 = 1_500;
+/// Most line items that one step looks at: a tenth of a second's work. Between two steps the log is read, leases are granted and books committed.
+const LOOKS_PER_STEP_MAX: usize = 16_384;
 /// What time changes within so many milliseconds is looked at every second: the line item's turn comes after it, at the latest.
 const SOON_MS: u64 = LATE_MS * QUIET_SWEEPS as u64;
 
@@ -48,31 +51,46 @@ impl AccountingMachine {
     /// Looks at what moved, what changed, and those whose turn it is.
     pub(super) fn sweep(&mut self, now: Now, effects: &mut RoleEffects) {
         let since_ms = self.swept_at.map(|at| now.monotonic.since(at));
-        let is_turn = since_ms.is_none_or(|ms| ms >= SWEEP_MS);
-        if since_ms.is_none_or(|ms| ms > LATE_MS) {
-            self.looks.all();
-        }
-        if !self.replayed || !(is_turn || self.looks.is_at_once()) {
+        let turns = match since_ms {
+            None => 1,
+            Some(ms) if ms < SWEEP_MS => 0,
+            // Rounded, so that what is a little late is one turn still.
+            Some(ms) => usize::try_from((ms + SWEEP_MS / 2 - 1) / SWEEP_MS).unwrap_or(usize::MAX),
+        };
+        if !self.replayed {
             return;
         }
         let served = self.fleet.served(now);
-        if is_turn {
-            self.swept_at = Some(now.monotonic);
-            self.looks.serve(served.iter().map(|served| (served.server_id, served.boot_id)).collect());
-            self.adopt_claimed(&served, now);
+        // What is left of the sweep before goes first: nothing new begins until it is done.
+        let begins = self.looking.is_empty() && (turns > 0 || self.looks.is_at_once());
+        if begins {
+            self.begin_sweep(turns, &served, now);
         }
-        let Sweep { lines, again } = self.looks.take(is_turn);
-        let lines: Vec<LineItemId> = match lines {
-            Some(lines) => lines.into_iter().collect(),
-            None => self.contracts.lines().map(|(id, _)| id).collect(),
-        };
-        for id in lines {
-            let again = if again.contains(&id) { Again::Yes } else { Again::No };
+        for _ in 0..LOOKS_PER_STEP_MAX {
+            let Some((id, again)) = self.looking.pop_front() else { break };
             if self.look_at(id, again, &served, now, effects) {
                 self.looks.soon(id);
             }
         }
-        self.state_delivery(now, effects);
+        if begins {
+            self.state_delivery(now, effects);
+        }
+    }
+
+    /// Says what is to be looked at: with the turns of so many seconds, or only what doesn't wait.
+    fn begin_sweep(&mut self, turns: usize, served: &[Served], now: Now) {
+        if turns > 0 {
+            self.swept_at = Some(now.monotonic);
+            self.looks.serve(served.iter().map(|served| (served.server_id, served.boot_id)).collect());
+            self.adopt_claimed(served, now);
+        }
+        let Sweep { lines, again } = self.looks.take(turns);
+        let lines: Vec<LineItemId> = match lines {
+            Some(lines) => lines.into_iter().collect(),
+            None => self.contracts.lines().map(|(id, _)| id).collect(),
+        };
+        let looks = lines.into_iter().map(|id| (id, if again.contains(&id) { Again::Yes } else { Again::No }));
+        self.looking.extend(looks);
     }
 
     /// Looks at one line item. Says whether it is to be looked at again within a second: it lacks something, or time will change it before its turn.
