@@ -140,6 +140,11 @@ impl ListenerChange {
     ) -> Self {
         Self { key, pseudonym, head: None, put, gone, erased: Vec::new(), receipt: Receipt::default() }
     }
+
+    /// Whether there is nothing to write.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.head.is_none() && self.put.is_empty() && self.gone.is_empty() && self.erased.is_empty()
+    }
 }
 
 /// What became of a change.

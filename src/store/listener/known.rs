@@ -13,7 +13,6 @@
 //! * **The strict row** is replaced ([`adopt`]) unless this server wrote it meanwhile: then its own is later than what was read.
 
 use super::backend::{Fate, ListenerChange};
-use super::format;
 use crate::caps::strict::adopt;
 use crate::model::{
     CreativeId, DecisionId, Exposure, ExposureState, ListenerKey, ListenerState, Pseudonym, StrictRow, StrictVersion,
@@ -37,8 +36,6 @@ pub(super) struct Known {
     forgotten: u32,
     head: Option<HeadMark>,
     head_changed: bool,
-    /// What the head was like that was handed over last, where nobody else writes.
-    handed_over: Option<HeadOutline>,
     /// Breaks that were open when it was read.
     breaks: Vec<DecisionId>,
     unwritten: Vec<Unwritten>,
@@ -47,7 +44,7 @@ pub(super) struct Known {
 /// The head that was read or handed over last.
 #[derive(Debug)]
 struct HeadMark {
-    digest: blake3::Hash,
+    outline: HeadOutline,
     fate: Fate,
 }
 
@@ -87,6 +84,8 @@ struct Unwritten {
 pub(super) struct Begun {
     forgotten: u32,
     strict: Option<StrictVersion>,
+    /// Whether the store has a head of them: not of somebody new, where it is written with their first change.
+    pub(super) is_stored: bool,
     /// The pseudonym to give them if the store has none; none: draw one.
     pub(super) candidate: Option<Pseudonym>,
 }
@@ -102,7 +101,6 @@ impl Known {
             forgotten: 0,
             head: None,
             head_changed: false,
-            handed_over: None,
             breaks: Vec::new(),
             unwritten: Vec::new(),
         }
@@ -126,40 +124,28 @@ impl Known {
         *self = Self { forgotten: self.forgotten.wrapping_add(1), ..Self::unread(pseudonym) };
     }
 
-    /// What differs from the exposures before, and the head unless it was handed over as it is; none if nothing differs. With `is_shared` it is kept for
+    /// What differs from the exposures before, and from the head that was read or handed over last; none if nothing does. With `is_shared` it is kept for
     /// merging.
     pub(super) fn changed(&mut self, key: ListenerKey, before: &[Exposure], is_shared: bool) -> Option<ListenerChange> {
-        let state = &self.state;
-        let put = lacking(&state.exposures, before, |new, old| new == old);
-        let gone = lacking(before, &state.exposures, |old, new| old.impression_id == new.impression_id);
-        let change = if is_shared {
-            let mut change = ListenerChange::new(key, state, put, gone);
-            self.mark_head(&mut change);
+        let put = lacking(&self.state.exposures, before, |new, old| new == old);
+        let gone = lacking(before, &self.state.exposures, |old, new| old.impression_id == new.impression_id);
+        let change = self.change(key, put, gone);
+        if is_shared {
             self.keep(&change);
-            change
-        } else {
-            let outline = HeadOutline::of(state);
-            let change = if self.handed_over.as_ref() == Some(&outline) {
-                ListenerChange::of_exposures(key, state.pseudonym, put, gone)
-            } else {
-                ListenerChange::new(key, state, put, gone)
-            };
-            self.handed_over = Some(outline);
-            change
-        };
-        (change.head.is_some() || !change.put.is_empty() || !change.gone.is_empty()).then_some(change)
+        }
+        (!change.is_empty()).then_some(change)
     }
 
-    /// Leaves the head out of a change when it is what was read or handed over last, and did not fail.
-    fn mark_head(&mut self, change: &mut ListenerChange) {
-        let Some(head) = &change.head else { return };
-        let digest = blake3::hash(head);
-        if self.head.as_ref().is_some_and(|mark| mark.digest == digest && !mark.fate.is_failed()) {
-            change.head = None;
-        } else {
-            self.head_changed = true;
-            self.head = Some(HeadMark { digest, fate: change.receipt.fate() });
+    /// A change of these exposures, and of the head unless that is as it was read or handed over last, and did not fail.
+    fn change(&mut self, key: ListenerKey, put: Vec<Exposure>, gone: Vec<Exposure>) -> ListenerChange {
+        let outline = HeadOutline::of(&self.state);
+        if self.head.as_ref().is_some_and(|mark| mark.outline == outline && !mark.fate.is_failed()) {
+            return ListenerChange::of_exposures(key, self.state.pseudonym, put, gone);
         }
+        let change = ListenerChange::new(key, &self.state, put, gone);
+        self.head_changed = true;
+        self.head = Some(HeadMark { outline, fate: change.receipt.fate() });
+        change
     }
 
     fn keep(&mut self, change: &ListenerChange) {
@@ -179,7 +165,7 @@ impl Known {
             one.is_seen = one.fate.is_written();
         }
         let candidate = (!self.established).then_some(self.state.pseudonym);
-        Begun { forgotten: self.forgotten, strict: self.state.strict.version, candidate }
+        Begun { forgotten: self.forgotten, strict: self.state.strict.version, is_stored: true, candidate }
     }
 
     /// What was read takes the place of what was known; what is to be written then. An error when they were forgotten meanwhile: to be read again.
@@ -197,34 +183,32 @@ impl Known {
         if begun.strict == self.state.strict.version {
             adopt(&mut self.state.strict, strict);
         }
-        let stored_head = format::encode_head(&stored);
-        let change = if stored.pseudonym == self.state.pseudonym {
+        let outline = HeadOutline::of(&stored);
+        let erase = if stored.pseudonym == self.state.pseudonym {
             self.merge(stored);
-            Some(self.unstored(key))
+            None
         } else {
-            self.replace(key, stored)
+            Some(self.replace(key, stored))
         };
         self.established = true;
         (self.read_at, self.retry_at, self.head_changed) = (Some(now), None, false);
         self.breaks = self.state.open_breaks.iter().map(|open| open.decision_id).collect();
         self.unwritten.retain(|one| !one.is_seen);
-        self.head = Some(HeadMark { digest: blake3::hash(&stored_head), fate: Fate::default() });
-        let Some(mut change) = change else { return Ok(None) };
-        self.mark_head(&mut change);
+        self.head = begun.is_stored.then(|| HeadMark { outline, fate: Fate::default() });
+        let change = erase.unwrap_or_else(|| {
+            let (put, gone) = self.unstored();
+            self.change(key, put, gone)
+        });
         self.keep(&change);
-        let is_empty =
-            change.head.is_none() && change.put.is_empty() && change.gone.is_empty() && change.erased.is_empty();
-        Ok((!is_empty).then_some(change))
+        Ok((!change.is_empty()).then_some(change))
     }
 
-    /// Somebody else than was known.
-    fn replace(&mut self, key: ListenerKey, stored: ListenerState) -> Option<ListenerChange> {
+    /// Somebody else than was known: what was written of the one before is erased.
+    fn replace(&mut self, key: ListenerKey, stored: ListenerState) -> ListenerChange {
         let old = ListenerState { strict: std::mem::take(&mut self.state.strict), ..stored };
         let old = std::mem::replace(&mut self.state, old);
         let erased: Vec<_> = self.unwritten.drain(..).filter(|one| !one.is_gone).map(|one| one.exposure).collect();
-        let erase =
-            ListenerChange { erased, ..ListenerChange::of_exposures(key, old.pseudonym, Vec::new(), Vec::new()) };
-        (!erase.erased.is_empty()).then_some(erase)
+        ListenerChange { erased, ..ListenerChange::of_exposures(key, old.pseudonym, Vec::new(), Vec::new()) }
     }
 
     fn merge(&mut self, mut stored: ListenerState) {
@@ -254,13 +238,13 @@ impl Known {
         ours.drain(..excess);
     }
 
-    /// The head as it is, and what could not be written before.
-    fn unstored(&self, key: ListenerKey) -> ListenerChange {
+    /// Exposures that could not be written before: new or changed, and gone.
+    fn unstored(&self) -> (Vec<Exposure>, Vec<Exposure>) {
         let failed = |is_gone: bool| {
             let failed = self.unwritten.iter().filter(move |one| one.fate.is_failed() && one.is_gone == is_gone);
             failed.map(|one| one.exposure).collect()
         };
-        ListenerChange::new(key, &self.state, failed(false), failed(true))
+        (failed(false), failed(true))
     }
 }
 

@@ -170,13 +170,14 @@ impl Listeners {
     /// Reads the listener, and merges what is stored with what is known.
     async fn read(&self, listener: &Listener, now: WallMs) -> Result<(), StoreError> {
         for _ in 0..READS_MAX {
-            let begun = listener.lock().begin();
+            let mut begun = listener.lock().begin();
             let mut stored = self.store.load(listener.key, now).await?;
             if stored.state.is_none() {
                 let candidate = begun.candidate.unwrap_or_else(|| self.pseudonym());
                 let pseudonym = self.store.establish(listener.key, candidate).await?;
                 if pseudonym == candidate {
                     stored.state = Some(ListenerState::new(pseudonym));
+                    begun.is_stored = self.is_shared();
                 } else {
                     // Another server met them first, and may have written more.
                     stored = self.store.load(listener.key, now).await?;

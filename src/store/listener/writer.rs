@@ -124,9 +124,12 @@ fn write(rows: &Rows, batch: &mut Vec<ListenerChange>, dropped: &AtomicU64) {
     if batch.is_empty() {
         return;
     }
-    if let Err(error) = rows.apply(batch) {
-        tracing::error!(%error, changes = batch.len(), "listeners' rows were not written");
-        dropped.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    match rows.apply(batch) {
+        Ok(()) => batch.drain(..).for_each(|change| change.receipt.written()),
+        Err(error) => {
+            tracing::error!(%error, changes = batch.len(), "listeners' rows were not written");
+            dropped.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            batch.clear();
+        }
     }
-    batch.clear();
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::format;
 use super::*;
 use crate::impressions::listener;
 use crate::model::{
@@ -98,6 +99,30 @@ fn nothing_is_written_where_nothing_changed() {
     assert!(change(&mut known, |_| {}).is_none(), "handed over");
     drop(first);
     assert!(change(&mut known, |_| {}).expect("it failed").head.is_some());
+}
+
+#[test]
+fn the_head_of_somebody_new_is_written_with_their_first_change_and_again_only_if_it_changed_or_failed() {
+    let mut known = Known::unread(PSEUDONYM);
+    let begun = Begun { is_stored: false, ..known.begin() };
+    // Where nobody else writes, nothing is handed over for having read.
+    drop(take(&mut known, begun, ListenerState::new(PSEUDONYM)));
+    let mut heard = |number| {
+        let before = known.state.exposures.clone();
+        known.state.exposures.push(exposure(number));
+        known.changed(KEY, &before, false).expect("an exposure")
+    };
+    let first = heard(1);
+    assert!(first.head.is_some(), "their pseudonym is nowhere yet");
+    first.receipt.written();
+    let second = heard(2);
+    assert!(second.head.is_none() && second.put == [exposure(2)]);
+    drop(second);
+    assert!(heard(3).head.is_none(), "what failed had no head");
+    let before = known.state.exposures.clone();
+    known.state.last_break_at = Some(WallMs(5));
+    drop(known.changed(KEY, &before, false).expect("a head"));
+    assert!(known.changed(KEY, &before, false).expect("it failed").head.is_some());
 }
 
 #[test]
