@@ -21,7 +21,7 @@ use super::excluded::Excluded;
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
-use super::spending::{HoldBack, SpendView, Spending};
+use super::spending::{Gate, Spending};
 use super::{preview, sponsorship};
 use crate::catalog::{Candidate, LineEntry, LineSlot, Rank, ResolvedBreak, ScanScratch, Snapshot};
 use crate::impressions::CLOCK_TOLERANCE_MS;
@@ -247,17 +247,15 @@ impl Round<'_> {
             return;
         }
         // A share of voice is a share of all breaks in which a sponsor runs, so what holds one back is asked once that is known.
-        let early =
-            (reach == Reach::UntilFinal && tier != Tier::Sponsorship).then(|| self.inputs.spending.hold_back(slot));
-        if let Some(read) = early
-            && let Err(reason) = eligibility::is_let_in(line_item_id, tier, read, self.of.seed)
+        let asks_first = reach == Reach::UntilFinal && tier != Tier::Sponsorship;
+        let gate = asks_first.then(|| self.inputs.spending.gate(slot));
+        if let Some(gate) = gate
+            && let Err(reason) = eligibility::is_let_in(line_item_id, tier, gate, self.of.seed)
         {
-            let HoldBack { paused, throttle } = read;
-            if paused {
-                let view = SpendView { paused, throttle, lease: None };
-                decision.spend_reads.push(SpendRead { slot, line_item_id, tier, view });
+            if gate.paused {
+                decision.spend_reads.push(SpendRead { slot, line_item_id, tier, view: gate.with(None) });
             } else {
-                decision.held_back.push(HeldBack { line_item_id, throttle });
+                decision.held_back.push(HeldBack { line_item_id, throttle: gate.throttle });
             }
             decision.reasons.add(reason);
             return;
@@ -268,7 +266,7 @@ impl Round<'_> {
         } else if tier == Tier::Sponsorship {
             self.work.sponsors.push(slot);
         } else {
-            self.weigh(entry, early);
+            self.weigh(entry, gate);
         }
     }
 
@@ -290,15 +288,15 @@ impl Round<'_> {
     }
 
     /// Caps, price and money of one that runs; then it is a candidate for the pod.
-    /// Its hold-back is read once: `early`, or here.
-    fn weigh(&mut self, entry: &LineEntry, early: Option<HoldBack>) {
-        match self.ad(entry, early) {
+    /// Its gate is read once: before, or here.
+    fn weigh(&mut self, entry: &LineEntry, gate: Option<Gate>) {
+        match self.ad(entry, gate) {
             Ok(ad) => self.add(entry, ad),
             Err(reason) => self.work.decision.reasons.add(reason),
         }
     }
 
-    fn ad(&mut self, entry: &LineEntry, early: Option<HoldBack>) -> Result<ChosenAd, NoFillReason> {
+    fn ad(&mut self, entry: &LineEntry, gate: Option<Gate>) -> Result<ChosenAd, NoFillReason> {
         let line_item = &*entry.line_item;
         eligibility::strict_caps_kept(entry, self.inputs.excluded)?;
         let creative = eligibility::choose_creative(entry, &self.of).map_err(|_| NoFillReason::Capped)?;
@@ -308,8 +306,8 @@ impl Round<'_> {
         if self.inputs.excluded.contains(line_item.id) {
             return Err(NoFillReason::DrawFailed);
         }
-        let HoldBack { paused, throttle } = early.unwrap_or_else(|| self.inputs.spending.hold_back(entry.slot));
-        let view = SpendView { paused, throttle, lease: self.inputs.spending.lease(entry.slot, self.of.now) };
+        let gate = gate.unwrap_or_else(|| self.inputs.spending.gate(entry.slot));
+        let view = gate.with(self.inputs.spending.lease(entry.slot, self.of.now));
         let read = SpendRead { slot: entry.slot, line_item_id: line_item.id, tier: line_item.tier, view };
         self.work.decision.spend_reads.push(read);
         let billing = eligibility::pays(entry, &view, self.of.seed)?;

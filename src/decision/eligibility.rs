@@ -8,7 +8,7 @@ use super::excluded::Excluded;
 use super::price;
 use super::reason::NoFillReason;
 use super::seed::Seed;
-use super::spending::{HoldBack, SpendView};
+use super::spending::{Gate, SpendView};
 use super::suitability;
 use crate::caps::{self, CapHit, CapSubject};
 use crate::catalog::{LineEntry, ResolvedBreak};
@@ -144,11 +144,11 @@ pub(super) fn chosen(entry: &LineEntry, creative: &Creative, billing: Billing) -
 }
 
 /// Whether the line item is let into this break at all, by what was read of that.
-pub(super) fn is_let_in(id: LineItemId, tier: Tier, read: HoldBack, seed: Seed) -> Result<(), NoFillReason> {
-    if read.paused {
+pub(super) fn is_let_in(id: LineItemId, tier: Tier, gate: Gate, seed: Seed) -> Result<(), NoFillReason> {
+    if gate.paused {
         return Err(NoFillReason::PausedJustNow);
     }
-    if tier != Tier::House && !seed.passes(read.throttle, id) {
+    if tier != Tier::House && !seed.passes(gate.throttle, id) {
         return Err(NoFillReason::Throttled);
     }
     Ok(())
@@ -156,8 +156,7 @@ pub(super) fn is_let_in(id: LineItemId, tier: Tier, read: HoldBack, seed: Seed) 
 
 /// Whether the line item may spend in this break, by what was read of its money; then where the money comes from.
 pub(super) fn pays(entry: &LineEntry, view: &SpendView, seed: Seed) -> Result<Billing, NoFillReason> {
-    let SpendView { paused, throttle, .. } = *view;
-    is_let_in(entry.line_item.id, entry.line_item.tier, HoldBack { paused, throttle }, seed)?;
+    is_let_in(entry.line_item.id, entry.line_item.tier, view.gate(), seed)?;
     if entry.line_item.tier == Tier::House {
         return Ok(Billing::None);
     }

@@ -25,7 +25,7 @@ pub use reason::{NoFillReason, ReasonCounts};
 pub use replay::replay;
 pub use returns::{LeaseDesk, LeaseOwner, OfferedLease};
 pub use seed::Seed;
-pub use spending::{Draw, DrawError, DrawnTotals, HoldBack, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
+pub use spending::{Draw, DrawError, DrawnTotals, Gate, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
 
 #[cfg(test)]
 mod tests;

@@ -40,13 +40,21 @@ pub struct LeaseTerms {
     pub last_billable_until: WallMs,
 }
 
-/// Whether a line item is held back, whatever money it has.
+/// Whether a line item is let into a break, whatever money it has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct HoldBack {
-    /// From all breaks, whatever the snapshot says.
+pub struct Gate {
+    /// Held back, whatever the snapshot says.
     pub paused: bool,
     /// It serves where the break's hash is below this; `u64::MAX` always.
     pub throttle: u64,
+}
+
+impl Gate {
+    /// All that is read of the line item, with what was read of its lease.
+    #[must_use]
+    pub const fn with(self, lease: Option<LeaseView>) -> SpendView {
+        SpendView { paused: self.paused, throttle: self.throttle, lease }
+    }
 }
 
 /// What a decision reads of one line item, at one moment.
@@ -58,6 +66,14 @@ pub struct SpendView {
     pub throttle: u64,
     /// The lease that may be drawn from; none when there is none, or its time to draw is over.
     pub lease: Option<LeaseView>,
+}
+
+impl SpendView {
+    /// The part that says whether the line item is let in.
+    #[must_use]
+    pub const fn gate(&self) -> Gate {
+        Gate { paused: self.paused, throttle: self.throttle }
+    }
 }
 
 /// What a decision reads of a lease.
@@ -190,14 +206,13 @@ impl Spending {
     /// What holds for the line item at this moment. Of a line item never told about: not paused, not throttled, no lease.
     #[must_use]
     pub fn read(&self, slot: LineSlot, now: Now) -> SpendView {
-        let HoldBack { paused, throttle } = self.hold_back(slot);
-        SpendView { paused, throttle, lease: self.lease(slot, now) }
+        self.gate(slot).with(self.lease(slot, now))
     }
 
     /// The first half of [`Spending::read`]: one look at one place of memory.
     #[must_use]
-    pub fn hold_back(&self, slot: LineSlot) -> HoldBack {
-        self.known(slot).map_or(HoldBack { paused: false, throttle: u64::MAX }, |cell| HoldBack {
+    pub fn gate(&self, slot: LineSlot) -> Gate {
+        self.known(slot).map_or(Gate { paused: false, throttle: u64::MAX }, |cell| Gate {
             paused: cell.paused.load(Ordering::Relaxed),
             throttle: cell.throttle.load(Ordering::Relaxed),
         })
