@@ -2,7 +2,8 @@
 //!
 //! A sweep comes every second, and of a hundred thousand line items nearly all stand as they stood: what is reported, read or changed names those that don't
 //! ([`Looks::changed`], [`Looks::soon`]), and whoever is looked at says whether time alone will change it soon. All others take turns, so that what slowly
-//! drifts, a throttle along its plan, is seen within [`QUIET_SWEEPS`].
+//! drifts, a throttle along its plan, is seen within [`QUIET_SWEEPS`]. Of a million line items the turns are more than a step of accounting takes at once: what is
+//! left goes first in the next steps, and turns that were missed meanwhile come together.
 
 use std::collections::BTreeSet;
 

@@ -70,8 +70,8 @@ pub struct AccountingMachine {
     closing: BTreeSet<LeaseId>,
     /// Line items that may need a lease, at which server.
     wanting: BTreeSet<(LineItemId, ServerId)>,
-    /// The last of those that were looked at, where there were more than one step looks at.
-    wished_last: Option<(LineItemId, ServerId)>,
+    /// Of those that wanted a lease, the last that was looked at, where there were more than one step looks at.
+    wanting_seen: Option<(LineItemId, ServerId)>,
     /// Whose turn it was last, of the servers that want leases of an advertiser.
     turns: BTreeMap<AdvertiserId, ServerId>,
     /// Leases that are durable and will never be handed over, each with the run that it was for: they go back at once.
@@ -81,7 +81,7 @@ pub struct AccountingMachine {
     committed_at: MonotonicMs,
     swept_at: Option<MonotonicMs>,
     looks: Looks,
-    /// What the turns before left to be looked at.
+    /// What is left of the last sweep.
     looking: VecDeque<(LineItemId, Again)>,
     close_swept_at: MonotonicMs,
     forgot_at: MonotonicMs,
@@ -122,7 +122,7 @@ impl AccountingMachine {
             pending: BTreeMap::new(),
             closing: BTreeSet::new(),
             wanting: BTreeSet::new(),
-            wished_last: None,
+            wanting_seen: None,
             turns: BTreeMap::new(),
             unused: Vec::new(),
             leases_named: 0,

@@ -17,9 +17,9 @@ use crate::model::{AdvertiserId, BootId, LeaseId, LineItemId, Micros, NetworkId,
 
 /// Most leases proposed in one step: their records are one append.
 const GRANTS_PER_STEP_MAX: usize = 2_000;
-/// Most wishes for a lease that one step looks at: at the start of a server there may be a million, and most are of advertisers that wait for a proposal
-/// to be read back.
-const WISHES_PER_STEP_MAX: usize = 8_192;
+/// Of the line items that want a lease, most that one step looks at: at the start of a server there may be a million, and most are of advertisers that wait for
+/// a proposal to be read back.
+const WANTING_PER_STEP_MAX: usize = 8_192;
 /// Time between two looks for leases that are over, in milliseconds.
 const CLOSE_SWEEP_MS: u64 = 5_000;
 
@@ -311,7 +311,7 @@ impl AccountingMachine {
     ) -> BTreeMap<AdvertiserId, (ServerId, Vec<LineNeed>)> {
         let mut wanted: BTreeMap<AdvertiserId, BTreeMap<ServerId, Vec<LineItemId>>> = BTreeMap::new();
         let mut waiting = BTreeSet::new();
-        for (id, server_id) in self.next_wishes() {
+        for (id, server_id) in self.next_wanting() {
             let contract = self.contracts.line(id).filter(|line| self.contracts.may_spend(line, now.wall));
             // A server that doesn't stand asks again when it does.
             let (Some(contract), true) = (contract, served.contains_key(&server_id)) else { continue };
@@ -346,17 +346,17 @@ impl AccountingMachine {
         needs
     }
 
-    /// Takes the wishes that this step looks at: where there are more than that, those after the ones of the step before, and so around.
-    fn next_wishes(&mut self) -> Vec<(LineItemId, ServerId)> {
-        if self.wanting.len() <= WISHES_PER_STEP_MAX {
+    /// Takes those that want a lease that this step looks at: where there are more than that, those after the ones of the step before, and so around.
+    fn next_wanting(&mut self) -> Vec<(LineItemId, ServerId)> {
+        if self.wanting.len() <= WANTING_PER_STEP_MAX {
             return std::mem::take(&mut self.wanting).into_iter().collect();
         }
-        let after = self.wished_last.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = self.wanting_seen.map_or(Bound::Unbounded, Bound::Excluded);
         let around = self.wanting.range((after, Bound::Unbounded)).chain(&self.wanting);
-        let next: Vec<_> = around.take(WISHES_PER_STEP_MAX).copied().collect();
-        self.wished_last = next.last().copied();
-        for wish in &next {
-            self.wanting.remove(wish);
+        let next: Vec<_> = around.take(WANTING_PER_STEP_MAX).copied().collect();
+        self.wanting_seen = next.last().copied();
+        for one in &next {
+            self.wanting.remove(one);
         }
         next
     }

@@ -19,7 +19,7 @@ const SWEEP_MS: u64 = 1_000;
 const LATE_MS: u64 = 1_500;
 /// Most line items that one step looks at: a tenth of a second's work. Between two steps the log is read, leases are granted and books committed.
 const LOOKS_PER_STEP_MAX: usize = 16_384;
-/// What time changes within so many milliseconds is looked at every second: the line item's turn comes after it, at the latest.
+/// What time changes within so many milliseconds is looked at every second: the line item's turn may come after it, while sweeps are done within their second.
 const SOON_MS: u64 = LATE_MS * QUIET_SWEEPS as u64;
 
 impl AccountingMachine {
@@ -54,8 +54,8 @@ impl AccountingMachine {
         let turns = match since_ms {
             None => 1,
             Some(ms) if ms < SWEEP_MS => 0,
-            // Rounded, so that what is a little late is one turn still.
-            Some(ms) => usize::try_from((ms + SWEEP_MS / 2 - 1) / SWEEP_MS).unwrap_or(usize::MAX),
+            // What is not late is one turn.
+            Some(ms) => usize::try_from((ms + 2 * SWEEP_MS - LATE_MS - 1) / SWEEP_MS).unwrap_or(usize::MAX),
         };
         if !self.replayed {
             return;
