@@ -47,7 +47,7 @@ loadtest: check-tools ## Segue beside a bare HTTP handler, one core each for ser
 	cargo build --release --package segue-loadtest
 	target/release/segue-loadtest $(if $(RUN),$(RUN),compare) --json target/loadtest.json
 
-perf: check-tools ## All figures beside their bounds, in one table and target/perf.json [QUICK=1: a quarter of an hour] [SPOTIFY_PERCENT=100]
+perf: check-tools ## All figures beside their bounds, in one table and target/perf.json [QUICK=1: half an hour] [SPOTIFY_PERCENT=100]
 	@QUICK=$(QUICK) SPOTIFY_PERCENT=$(SPOTIFY_PERCENT) scripts/perf.sh
 
 peers: check-tools ## The index beside a-tree, on the same catalogue and listeners [SEED=1] [JSON=file]

@@ -1,15 +1,14 @@
 //! Threads that nobody waits for: they give way to those that answer players.
 //!
-//! A server's workers and the threads that work behind them share its cores. A sweep of accounting takes milliseconds, in which a request would wait where
-//! there is no core to spare. So the threads behind have a lower priority: the scheduler lets a worker that wakes go first, and they still get
-//! a quarter of a core that is full.
+//! A server's workers and the threads that work behind them share its cores. So the threads behind have a lower priority: of a core that is full a worker gets three
+//! times as much as one of them, and they still get on. How long a worker waits that wakes beside one is the scheduler's slice of some milliseconds all the same.
 
 use rustix::process::{getpriority_process, setpriority_process};
 
 /// How much nicer than others a thread in the background is. On Linux a nice value of 5 weighs a third.
 const NICE: i32 = 5;
 
-/// From now on this thread, and those that it starts, give way to others. Where the system refuses it stays as it is, which only costs some latency.
+/// From now on this thread, and those that it starts, give way to others. Where the system refuses it stays as it is, which only costs players some time.
 pub fn give_way() {
     // On Linux "this process" means the calling thread.
     let nice = getpriority_process(None).unwrap_or(0);
