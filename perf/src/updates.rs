@@ -179,7 +179,7 @@ impl World {
                     let changed = Arc::make_mut(&mut lines[place]);
                     changed.targeting = draws.pick(&targetings).targeting.clone();
                     changed.pricing.amount = Micros(changed.pricing.amount.0 + 1_000);
-                    batch.push(Entity::LineItem(changed.clone()));
+                    batch.push(Entity::from(changed.clone()));
                     changes += 1;
                 }
                 let mut writer = lock();

@@ -206,7 +206,7 @@ pub struct AdvertiserAccount {
     /// Balances of the advertiser, its campaigns and its line items, over their lives and on single days.
     pub levels: BTreeMap<LevelId, Balance>,
     /// Open leases, and closed ones that are still remembered.
-    pub leases: BTreeMap<LeaseId, Lease>,
+    pub leases: BTreeMap<LeaseId, Box<Lease>>,
     /// Impressions that no lease of this account covers.
     pub loose: LooseSet,
     /// Charges that were taken back, as long as a second reversal may come.
@@ -234,7 +234,8 @@ impl AdvertiserAccount {
 
     /// Open leases of a line item, oldest name first.
     pub fn open_leases(&self, line_item_id: LineItemId) -> impl Iterator<Item = &Lease> {
-        self.leases.values().filter(move |lease| lease.closed_at.is_none() && lease.grant.line_item_id == line_item_id)
+        let leases = self.leases.values().map(AsRef::<Lease>::as_ref);
+        leases.filter(move |lease| lease.closed_at.is_none() && lease.grant.line_item_id == line_item_id)
     }
 
     /// INV-4: each balance is the sum of its leases' parts, as far as leases tell (open ones are never forgotten). For tests and the
@@ -310,7 +311,7 @@ fn open_lease(account: &mut AdvertiserAccount, granted: &LeaseGranted) -> Effect
         balance.budget = budget_of(granted, level);
     }
     let lease_id = grant.lease_id;
-    account.leases.insert(lease_id, Lease::open(grant));
+    account.leases.insert(lease_id, Box::new(Lease::open(grant)));
     Effects::of(Outcome::Granted(lease_id))
 }
 

@@ -126,7 +126,7 @@ impl Book {
             gone.loose.extend(account.loose.forget(at).into_iter().map(|id| (owner, id)));
             let advertiser_id = account.advertiser_id;
             let old = account.leases.extract_if(.., |_, lease| lease.is_forgotten(at));
-            gone.leases.extend(old.map(|(_, lease)| (advertiser_id, lease)));
+            gone.leases.extend(old.map(|(_, lease)| (advertiser_id, *lease)));
             gone.days.extend(account.forget_days(at).into_iter().map(|level| (advertiser_id, level)));
         }
         gone

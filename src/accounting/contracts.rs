@@ -1,57 +1,43 @@
 //! What accounting needs of the catalogue: budgets, goals, prices, flights, and how long a token lives.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use super::grant::LineNeed;
 use crate::catalog::{EXPECTED_CLICKS_PER_10_000, Entity};
 use crate::events::{BudgetLevel, LevelLimit, LimitWindow};
 use crate::model::{
-    AdvertiserId, Budget, CampaignId, Flight, Goal, LineItem, LineItemId, Micros, NetworkId, PacingMode, PriceModel,
-    Pricing, Status, Tier, WallMs, Zone,
+    AdvertiserId, Budget, CampaignId, Goal, LineItem, LineItemId, Micros, NetworkId, PriceModel, Status, Tier, WallMs,
+    Zone,
 };
 
 /// Token life of a network whose entity is not known yet, in milliseconds (one hour, the default of a placement).
 const DEFAULT_TOKEN_LIFE_MS: u64 = 3_600_000;
 
-/// What was sold in one line item, as far as money goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LineContract {
-    /// The tenant.
-    pub network_id: NetworkId,
-    /// Who pays.
-    pub advertiser_id: AdvertiserId,
-    /// The campaign.
-    pub campaign_id: CampaignId,
-    /// Whether it may deliver.
-    pub status: Status,
-    /// When it may deliver.
-    pub flight: Flight,
-    /// Its tier.
-    pub tier: Tier,
-    /// What is paid for, and how much.
-    pub pricing: Pricing,
-    /// Its budgets.
-    pub budget: Budget,
-    /// Its impression goals.
-    pub goal: Option<Goal>,
-    /// How it spreads.
-    pub pacing: PacingMode,
+/// What was sold in one line item. The line item itself, shared with whoever else has it; money asks for the little that [`LineContract::is_sold_like`]
+/// compares.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LineContract(Arc<LineItem>);
+
+impl Deref for LineContract {
+    type Target = LineItem;
+
+    fn deref(&self) -> &LineItem {
+        &self.0
+    }
 }
 
 impl LineContract {
-    fn of(line: &LineItem) -> Self {
-        Self {
-            network_id: line.network_id,
-            advertiser_id: line.advertiser_id,
-            campaign_id: line.campaign_id,
-            status: line.status,
-            flight: line.flight.clone(),
-            tier: line.tier,
-            pricing: line.pricing,
-            budget: line.budget,
-            goal: line.goal,
-            pacing: line.pacing.clone(),
-        }
+    /// Whether both are sold on the same terms: to whom, when, at what price, how much of it, and how it spreads.
+    #[must_use]
+    pub fn is_sold_like(&self, other: &Self) -> bool {
+        let parties = |line: &Self| (line.network_id, line.advertiser_id, line.campaign_id, line.status, line.tier);
+        let limits = |line: &Self| (line.pricing, line.budget, line.goal);
+        parties(self) == parties(other)
+            && limits(self) == limits(other)
+            && self.flight == other.flight
+            && self.pacing == other.pacing
     }
 
     /// What is charged at once: for CPM and CPCL one impression, for CPC one click, flat all.
@@ -111,7 +97,7 @@ struct Payer {
 }
 
 /// The contracts of a catalogue, kept up by its change feed.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct Contracts {
     token_life_ms: BTreeMap<NetworkId, u64>,
     advertisers: BTreeMap<AdvertiserId, Payer>,
@@ -137,7 +123,7 @@ impl Contracts {
                 self.campaigns.insert(campaign.id, payer);
             }
             Entity::LineItem(line) => {
-                self.lines.insert(line.id, LineContract::of(line));
+                self.lines.insert(line.id, LineContract(Arc::clone(line)));
             }
             Entity::Creative(_) => {}
         }

@@ -1,26 +1,27 @@
 //! One thing of the catalogue, whatever its kind: what the change feed carries and the store keeps.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::{
     Advertiser, AdvertiserId, Campaign, CampaignId, Creative, CreativeId, LineItem, LineItemId, Network, NetworkId,
     Status,
 };
 
-/// A whole entity as of one revision. A change is the whole entity, so that applying it twice is applying it once.
+/// A whole entity as of one revision. A change is the whole entity, so that applying it twice is applying it once. It is never copied: the campaign
+/// API, decisions and accounting share what there may be a million of.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a change is short-lived, and most are line items anyway")]
 pub enum Entity {
     /// A network.
-    Network(Network),
+    Network(Arc<Network>),
     /// An advertiser.
-    Advertiser(Advertiser),
+    Advertiser(Arc<Advertiser>),
     /// A campaign.
-    Campaign(Campaign),
+    Campaign(Arc<Campaign>),
     /// A line item.
-    LineItem(LineItem),
+    LineItem(Arc<LineItem>),
     /// A creative.
-    Creative(Creative),
+    Creative(Arc<Creative>),
 }
 
 /// The kinds of entities, parents before children: in this order they can be applied one after the other.
@@ -56,7 +57,7 @@ pub enum EntityId {
 impl Entity {
     /// Its id.
     #[must_use]
-    pub const fn id(&self) -> EntityId {
+    pub fn id(&self) -> EntityId {
         match self {
             Self::Network(network) => EntityId::Network(network.id),
             Self::Advertiser(advertiser) => EntityId::Advertiser(advertiser.id),
@@ -68,7 +69,7 @@ impl Entity {
 
     /// The network that it belongs to; a network belongs to itself.
     #[must_use]
-    pub const fn network_id(&self) -> NetworkId {
+    pub fn network_id(&self) -> NetworkId {
         match self {
             Self::Network(network) => network.id,
             Self::Advertiser(advertiser) => advertiser.network_id,
@@ -80,7 +81,7 @@ impl Entity {
 
     /// The advertiser that it belongs to; none for a network.
     #[must_use]
-    pub const fn advertiser_id(&self) -> Option<AdvertiserId> {
+    pub fn advertiser_id(&self) -> Option<AdvertiserId> {
         match self {
             Self::Network(_) => None,
             Self::Advertiser(advertiser) => Some(advertiser.id),
@@ -92,7 +93,7 @@ impl Entity {
 
     /// Whether it may deliver; a network always may.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             Self::Network(_) => Status::Active,
             Self::Advertiser(advertiser) => advertiser.status,
@@ -100,6 +101,36 @@ impl Entity {
             Self::LineItem(line_item) => line_item.status,
             Self::Creative(creative) => creative.status,
         }
+    }
+}
+
+impl From<Network> for Entity {
+    fn from(network: Network) -> Self {
+        Self::Network(Arc::new(network))
+    }
+}
+
+impl From<Advertiser> for Entity {
+    fn from(advertiser: Advertiser) -> Self {
+        Self::Advertiser(Arc::new(advertiser))
+    }
+}
+
+impl From<Campaign> for Entity {
+    fn from(campaign: Campaign) -> Self {
+        Self::Campaign(Arc::new(campaign))
+    }
+}
+
+impl From<LineItem> for Entity {
+    fn from(line_item: LineItem) -> Self {
+        Self::LineItem(Arc::new(line_item))
+    }
+}
+
+impl From<Creative> for Entity {
+    fn from(creative: Creative) -> Self {
+        Self::Creative(Arc::new(creative))
     }
 }
 

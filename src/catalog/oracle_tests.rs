@@ -37,7 +37,7 @@ pub(super) fn parents() -> Vec<Entity> {
         let advertiser = Advertiser { id: AdvertiserId::from_u128(number), network_id, ..advertiser() };
         let campaign =
             Campaign { id: CampaignId::from_u128(number), advertiser_id: advertiser.id, network_id, ..campaign() };
-        [Entity::Advertiser(advertiser), Entity::Campaign(campaign)]
+        [Entity::from(advertiser), Entity::from(campaign)]
     };
     [1, 2].into_iter().flat_map(of).collect()
 }
@@ -131,7 +131,7 @@ fn compare(seed: u64, size: u128, rounds: u64, sabotage: Sabotage) -> Tally {
                 if round == 1 { number } else { u128::from(draws.below(u32::try_from(size).expect("small") + 20)) };
             let line_item = random_line_item(id + 1, &mut draws);
             newest.insert(id + 1, (line_item.clone(), Kinds::of(&line_item.targeting)));
-            entities.push(Entity::LineItem(line_item));
+            entities.push(Entity::from(line_item));
         }
         let mut snapshot = writer.apply(round, entities);
         match draws.below(3) {
@@ -234,11 +234,11 @@ fn a_hundred_layouts_of_one_catalogue_give_the_same_candidates() {
         draws.shuffle(&mut last);
         for line_item in &last {
             if draws.chance(0.3) {
-                changes.push(Entity::LineItem(random_line_item(line_item.id.as_u128(), &mut draws)));
+                changes.push(Entity::from(random_line_item(line_item.id.as_u128(), &mut draws)));
             }
         }
         // Archived for good in between would stay so in no real catalogue; here the newest form alone holds.
-        changes.extend(last.into_iter().map(Entity::LineItem));
+        changes.extend(last.into_iter().map(Entity::from));
         let mut version = 0;
         while !changes.is_empty() {
             let count = draws.between(1, 120).try_into().unwrap_or(1).min(changes.len());
@@ -267,7 +267,7 @@ fn day_parts_follow_the_wall_clock_across_dst() {
             let hours: WeekHours = [hour].into_iter().collect();
             let mut line_item = line_item(id, 5, Expression::Is(Predicate::Daypart { zone, hours }));
             line_item.flight.zone = stockholm.clone();
-            line_items.push(Entity::LineItem(line_item));
+            line_items.push(Entity::from(line_item));
         }
     }
     let mut writer = CatalogWriter::new();

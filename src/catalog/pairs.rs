@@ -223,7 +223,7 @@ impl<'a> Hand<'a> {
         for number in numbers {
             let line_item = self.world.matter.line_item(number, &mut self.draws);
             self.newest[number as usize] = Some(Arc::new(line_item.clone()));
-            entities.push(Entity::LineItem(line_item));
+            entities.push(Entity::from(line_item));
         }
         let serving = self.newest.iter().flatten().filter(|one| one.status != Status::Archived);
         self.world.contents.write().unwrap_or_else(PoisonError::into_inner).push(serving.cloned().collect());

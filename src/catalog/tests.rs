@@ -101,25 +101,25 @@ fn a_change_is_in_the_next_snapshot_and_never_in_the_one_before() {
     let first = writer.apply(
         1,
         vec![
-            Entity::LineItem(line_item(1, 5, in_country("se"))),
-            Entity::LineItem(line_item(2, 9, in_country("se"))),
-            Entity::LineItem(line_item(3, 7, in_country("no"))),
-            Entity::Campaign(campaign()),
-            Entity::Advertiser(advertiser()),
+            Entity::from(line_item(1, 5, in_country("se"))),
+            Entity::from(line_item(2, 9, in_country("se"))),
+            Entity::from(line_item(3, 7, in_country("no"))),
+            Entity::from(campaign()),
+            Entity::from(advertiser()),
         ],
     );
     assert_eq!(scanned(&first, &request("se")), [2, 1]);
     let second = writer.apply(
         2,
         vec![
-            Entity::LineItem(LineItem { status: Status::Archived, ..line_item(2, 9, in_country("se")) }),
-            Entity::LineItem(line_item(3, 7, in_country("se"))),
+            Entity::from(LineItem { status: Status::Archived, ..line_item(2, 9, in_country("se")) }),
+            Entity::from(line_item(3, 7, in_country("se"))),
         ],
     );
     assert_eq!(scanned(&second, &request("se")), [3, 1]);
     assert_eq!(scanned(&first, &request("se")), [2, 1]);
     assert!(second.line_item(LineItemId::from_u128(2)).is_none());
-    let third = writer.apply(3, vec![Entity::Advertiser(Advertiser { status: Status::Archived, ..advertiser() })]);
+    let third = writer.apply(3, vec![Entity::from(Advertiser { status: Status::Archived, ..advertiser() })]);
     assert_eq!(scanned(&third, &request("se")), Vec::<u128>::new());
 }
 
@@ -129,9 +129,9 @@ fn a_foreign_network_never_matches() {
     let snapshot = writer.apply(
         1,
         vec![
-            Entity::Advertiser(advertiser()),
-            Entity::Campaign(campaign()),
-            Entity::LineItem(line_item(1, 5, Expression::everybody())),
+            Entity::from(advertiser()),
+            Entity::from(campaign()),
+            Entity::from(line_item(1, 5, Expression::everybody())),
         ],
     );
     assert_eq!(scanned(&snapshot, &request("se")), [1]);

@@ -131,21 +131,21 @@ impl CatalogWriter {
     /// Stores one entity and notes which line items it touches.
     fn take(&mut self, change: Entity, touched: &mut BTreeSet<LineSlot>) {
         match change {
-            Entity::Network(network) => self.tables.networks.insert(network.id, Arc::new(network)),
+            Entity::Network(network) => self.tables.networks.insert(network.id, network),
             Entity::Advertiser(advertiser) => {
                 touched.extend(self.by_advertiser.get(&advertiser.id).into_iter().flatten());
-                self.tables.advertisers.insert(advertiser.id, Arc::new(advertiser));
+                self.tables.advertisers.insert(advertiser.id, advertiser);
             }
             Entity::Campaign(campaign) => {
                 touched.extend(self.by_campaign.get(&campaign.id).into_iter().flatten());
-                self.tables.campaigns.insert(campaign.id, Arc::new(campaign));
+                self.tables.campaigns.insert(campaign.id, campaign);
             }
             Entity::Creative(creative) => {
                 touched.extend(self.by_creative.get(&creative.id).into_iter().flatten());
-                self.tables.creatives.insert(creative.id, Arc::new(creative));
+                self.tables.creatives.insert(creative.id, creative);
             }
             Entity::LineItem(line_item) => {
-                touched.insert(self.take_line_item(Arc::new(line_item)));
+                touched.insert(self.take_line_item(line_item));
             }
         }
     }

@@ -154,7 +154,7 @@ fn store(args: &StoreArgs) -> Result<Exit, Failure> {
 fn network_of(handle: &CampaignHandle) -> anyhow::Result<Network> {
     let network = handle.read(|state| {
         state.entities().find_map(|revision| match &revision.entity {
-            Entity::Network(network) => Some(network.clone()),
+            Entity::Network(network) => Some(Network::clone(network)),
             _ => None,
         })
     });

@@ -47,7 +47,7 @@ pub struct OfferedLease {
 pub struct LeaseDesk {
     server_id: ServerId,
     boot_id: BootId,
-    held: BTreeMap<LineItemId, (LineSlot, OfferedLease)>,
+    held: BTreeMap<LineItemId, Box<(LineSlot, OfferedLease)>>,
     /// The last leases of each line item, newest last.
     seen: BTreeMap<LineItemId, VecDeque<LeaseId>>,
     is_closed: bool,
@@ -77,13 +77,14 @@ impl LeaseDesk {
         let slot = slot.filter(|_| !self.is_closed && now.monotonic < offered.terms.draw_until);
         let Some(slot) = slot else { return Some(self.returned(&offered, untouched(offered.terms), now)) };
         let rest = spending.install_lease(slot, offered.terms);
-        let before = self.held.insert(offered.owner.line_item_id, (slot, offered));
-        self.given_back(before, rest, now)
+        let before = self.held.insert(offered.owner.line_item_id, Box::new((slot, offered)));
+        self.given_back(before.map(|held| *held), rest, now)
     }
 
     /// Whether the lease is offered for the first time; it is known from then on.
     fn is_new(&mut self, offered: &OfferedLease) -> bool {
-        let seen = self.seen.entry(offered.owner.line_item_id).or_default();
+        // Of most line items one lease is known.
+        let seen = self.seen.entry(offered.owner.line_item_id).or_insert_with(|| VecDeque::with_capacity(1));
         if seen.contains(&offered.terms.lease_id) {
             return false;
         }
@@ -98,7 +99,7 @@ impl LeaseDesk {
     pub fn sweep(&mut self, spending: &Spending, now: Now, may_serve: impl Fn(LineSlot) -> bool) -> Vec<Event> {
         let is_over =
             |(slot, held): &(LineSlot, OfferedLease)| now.monotonic >= held.terms.draw_until || !may_serve(*slot);
-        let over: Vec<_> = self.held.extract_if(.., |_, held| is_over(held)).map(|(_, held)| held).collect();
+        let over: Vec<_> = self.held.extract_if(.., |_, held| is_over(held)).map(|(_, held)| *held).collect();
         over.into_iter().filter_map(|held| self.take_back(spending, held, now)).collect()
     }
 
@@ -106,7 +107,7 @@ impl LeaseDesk {
     pub fn close(&mut self, spending: &Spending, now: Now) -> Vec<Event> {
         self.is_closed = true;
         let all = std::mem::take(&mut self.held);
-        all.into_values().filter_map(|held| self.take_back(spending, held, now)).collect()
+        all.into_values().filter_map(|held| self.take_back(spending, *held, now)).collect()
     }
 
     /// How many leases are held.

@@ -93,7 +93,7 @@ impl Server {
     pub(super) fn network(&self) -> anyhow::Result<Network> {
         let network = self.running.campaigns.read(|state| {
             state.entities().find_map(|revision| match &revision.entity {
-                Entity::Network(network) => Some(network.clone()),
+                Entity::Network(network) => Some(Network::clone(network)),
                 _ => None,
             })
         });

@@ -47,13 +47,13 @@ pub(crate) fn envelopes() -> Vec<(&'static str, Envelope)> {
 /// One entity of every kind, line items in all their shapes.
 pub(crate) fn entities() -> Vec<(&'static str, Entity)> {
     vec![
-        ("catalog_network", Entity::Network(network())),
-        ("catalog_advertiser", Entity::Advertiser(advertiser())),
-        ("catalog_campaign", Entity::Campaign(campaign())),
-        ("catalog_creative", Entity::Creative(creative())),
-        ("catalog_line_item_auction", Entity::LineItem(line_item())),
-        ("catalog_line_item_sponsorship", Entity::LineItem(sponsorship())),
-        ("catalog_line_item_house", Entity::LineItem(house())),
+        ("catalog_network", Entity::from(network())),
+        ("catalog_advertiser", Entity::from(advertiser())),
+        ("catalog_campaign", Entity::from(campaign())),
+        ("catalog_creative", Entity::from(creative())),
+        ("catalog_line_item_auction", Entity::from(line_item())),
+        ("catalog_line_item_sponsorship", Entity::from(sponsorship())),
+        ("catalog_line_item_house", Entity::from(house())),
     ]
 }
 
@@ -86,7 +86,7 @@ fn record(entity: Entity) -> CatalogRecord {
 /// A record of a catalogue that several servers write.
 fn revision_record() -> CatalogRecord {
     let author = Author::Key { id: ApiKeyId::from_u128(ID + 102), role: "operator".to_owned() };
-    let entity = Entity::Creative(creative());
+    let entity = Entity::from(creative());
     let revision =
         Revision { entity, number: 4, created_at: AT.plus_ms(-5_000), at: AT, author, action: Action::Approved };
     CatalogRecord { version: None, revision }

@@ -250,7 +250,7 @@ fn the_deepest_expression_reads_back() {
         targeting = Expression::Not(Box::new(targeting));
     }
     let line_item = crate::model::LineItem { targeting, ..samples::line_item() };
-    let entity = Entity::LineItem(line_item);
+    let entity = Entity::from(line_item);
     assert_eq!(decode_entity(&encode_entity(&entity)), Ok(entity.clone()));
     let deeper = encode_entity(&entity);
     let mut wire = proto::Entity::decode(deeper.as_slice()).expect("just encoded");

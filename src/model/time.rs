@@ -98,11 +98,8 @@ impl MonotonicMs {
 pub struct UnknownZone(pub String);
 
 /// An IANA time zone, by name. The database is built in, so the same name means the same on every server.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Zone {
-    name: String,
-    zone: TimeZone,
-}
+#[derive(Clone)]
+pub struct Zone(TimeZone);
 
 impl Zone {
     /// The zone of that name.
@@ -110,34 +107,32 @@ impl Zone {
     /// # Errors
     /// [`UnknownZone`] when the database has no such name.
     pub fn named(name: &str) -> Result<Self, UnknownZone> {
-        let zone = TimeZone::get(name).map_err(|_| UnknownZone(name.to_owned()))?;
-        let name = zone.iana_name().unwrap_or("UTC").to_owned();
-        Ok(Self { name, zone })
+        TimeZone::get(name).map(Self).map_err(|_| UnknownZone(name.to_owned()))
     }
 
     /// UTC.
     #[must_use]
-    pub fn utc() -> Self {
-        Self { name: "UTC".to_owned(), zone: TimeZone::UTC }
+    pub const fn utc() -> Self {
+        Self(TimeZone::UTC)
     }
 
     /// The IANA name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.iana_name().unwrap_or("UTC")
     }
 
     /// The zone's rules.
     #[must_use]
     pub const fn rules(&self) -> &TimeZone {
-        &self.zone
+        &self.0
     }
 
     /// The local calendar day that holds the moment.
     #[must_use]
     pub fn day(&self, at: WallMs) -> Day {
         let timestamp = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let date = self.zone.to_datetime(timestamp).date();
+        let date = self.0.to_datetime(timestamp).date();
         let days = date.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| span.get_days());
         Day(days)
     }
@@ -145,9 +140,8 @@ impl Zone {
     /// First moment after the local day that holds `at`, changes of the clock included; a zone that skips a day has none of it.
     #[must_use]
     pub fn day_end(&self, at: WallMs) -> WallMs {
-        let next = |day: Day| {
-            self.zone.to_zoned(Day(day.0.saturating_add(1)).date().to_datetime(jiff::civil::Time::midnight()))
-        };
+        let next =
+            |day: Day| self.0.to_zoned(Day(day.0.saturating_add(1)).date().to_datetime(jiff::civil::Time::midnight()));
         // Where the calendar ends, so does the day: a full day later is as good as any.
         next(self.day(at)).map_or_else(|_| at.plus_ms(DAY_MS), |start| WallMs(start.timestamp().as_millisecond()))
     }
@@ -156,16 +150,24 @@ impl Zone {
     #[must_use]
     pub fn hour_of_week(&self, at: WallMs) -> u8 {
         let at = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let local = self.zone.to_datetime(at);
+        let local = self.0.to_datetime(at);
         let day = u8::try_from(local.weekday().to_monday_zero_offset()).unwrap_or(0);
         let hour = u8::try_from(local.hour()).unwrap_or(0);
         day * 24 + hour
     }
 }
 
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Zone {}
+
 impl fmt::Debug for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Zone({})", self.name)
+        write!(f, "Zone({})", self.name())
     }
 }
 

@@ -12,9 +12,9 @@ use crate::model::{Micros, MonotonicMs, Now};
 /// How far ahead the plan is looked at, in milliseconds.
 const HORIZON_MS: i64 = 300_000;
 /// Memory of the arrival rate, in milliseconds.
-const ARRIVALS_TAU_MS: f64 = 600_000.0;
+const ARRIVALS_TAU_MS: u32 = 600_000;
 /// How long what was drawn and not heard is taken to be in the air, in milliseconds: a few tracks. It fades, it is not counted out.
-const IN_AIR_TAU_MS: f64 = 600_000.0;
+const IN_AIR_TAU_MS: u32 = 600_000;
 /// How long a line item of unknown traffic is held back, in milliseconds: a few reports of the decision server.
 pub const SLOW_START_MS: u64 = 10_000;
 /// Share of eligible breaks in that time.
@@ -52,13 +52,13 @@ pub struct Controller {
     began: MonotonicMs,
     last: Observation,
     share: f64,
-    arrivals: DecayingSum,
-    arrival_ms: DecayingSum,
-    passed: DecayingSum,
-    won: DecayingSum,
-    in_air: DecayingSum,
-    served: DecayingSum,
-    heard: DecayingSum,
+    arrivals: DecayingSum<ARRIVALS_TAU_MS>,
+    arrival_ms: DecayingSum<ARRIVALS_TAU_MS>,
+    passed: DecayingSum<ARRIVALS_TAU_MS>,
+    won: DecayingSum<ARRIVALS_TAU_MS>,
+    in_air: DecayingSum<IN_AIR_TAU_MS>,
+    served: DecayingSum<ARRIVALS_TAU_MS>,
+    heard: DecayingSum<ARRIVALS_TAU_MS>,
 }
 
 impl Controller {
@@ -70,13 +70,13 @@ impl Controller {
             began: first.at.monotonic,
             last: first,
             share: SLOW_START_SHARE,
-            arrivals: DecayingSum::new(ARRIVALS_TAU_MS),
-            arrival_ms: DecayingSum::new(ARRIVALS_TAU_MS),
-            passed: DecayingSum::new(ARRIVALS_TAU_MS),
-            won: DecayingSum::new(ARRIVALS_TAU_MS),
-            in_air: DecayingSum::new(IN_AIR_TAU_MS),
-            served: DecayingSum::new(ARRIVALS_TAU_MS),
-            heard: DecayingSum::new(ARRIVALS_TAU_MS),
+            arrivals: DecayingSum::new(),
+            arrival_ms: DecayingSum::new(),
+            passed: DecayingSum::new(),
+            won: DecayingSum::new(),
+            in_air: DecayingSum::new(),
+            served: DecayingSum::new(),
+            heard: DecayingSum::new(),
         }
     }
 

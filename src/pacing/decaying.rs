@@ -1,23 +1,22 @@
 //! Sums that forget.
 
 /// A sum in which what is `tau` old counts 1/e of what is new. The quotient of two of them, fed alike, is an average that is right
-/// from the first moment on.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct DecayingSum {
-    tau_ms: f64,
+/// from the first moment on. The time constant, in milliseconds, is part of the type: there are some ten of them for each line item.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct DecayingSum<const TAU_MS: u32> {
     sum: f64,
 }
 
-impl DecayingSum {
-    /// Nothing yet, forgetting with this time constant in milliseconds.
+impl<const TAU_MS: u32> DecayingSum<TAU_MS> {
+    /// Nothing yet.
     #[must_use]
-    pub const fn new(tau_ms: f64) -> Self {
-        Self { tau_ms, sum: 0.0 }
+    pub const fn new() -> Self {
+        Self { sum: 0.0 }
     }
 
     /// Lets `elapsed_ms` pass and adds `value`.
     pub fn add(&mut self, elapsed_ms: f64, value: f64) {
-        self.sum = self.sum * (-elapsed_ms / self.tau_ms).exp() + value;
+        self.sum = self.sum * (-elapsed_ms / f64::from(TAU_MS)).exp() + value;
     }
 
     /// Takes `value` out, down to nothing.

@@ -175,7 +175,7 @@ mod tests {
         let id = CampaignId::from_u128(u128::from(entity));
         let campaign = samples::campaign(id, samples::ADVERTISER, samples::NETWORK);
         let at = WallMs(i64::try_from(number).expect("small"));
-        let entity = Entity::Campaign(crate::model::Campaign { name: format!("{number}"), ..campaign });
+        let entity = Entity::from(crate::model::Campaign { name: format!("{number}"), ..campaign });
         Revision { entity, number, created_at: WallMs(1), at, author: Author::Segue, action: Action::Changed }
     }
 

@@ -1,6 +1,7 @@
 //! Makes invoices from the store: what the command and the HTTP interface share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::accounting::Lease;
 use crate::accounting::invoice::{Invoice, InvoiceError, Material, Month, Names, invoice};
@@ -23,9 +24,9 @@ pub enum InvoicingError {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Party {
     /// Who owes.
-    pub advertiser: Advertiser,
+    pub advertiser: Arc<Advertiser>,
     /// To whom.
-    pub network: Network,
+    pub network: Arc<Network>,
 }
 
 /// The invoice of an advertiser and month, as the books are now. `campaign` and `line_item` say what things are called. Reads the store: not for an

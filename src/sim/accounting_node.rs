@@ -2,6 +2,7 @@
 //! most one owner is of the present generation; one that was paused does not know that it no longer is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::clock_model::MachineClock;
 use super::faults::FaultKind;
@@ -81,9 +82,13 @@ impl World {
         let mut entities = entities.to_vec();
         for entity in &mut entities {
             match (self.sabotage, entity) {
-                (Sabotage::CampaignNotChecked, Entity::Campaign(campaign)) => campaign.budget = Budget::default(),
-                (Sabotage::DayOfUtc, Entity::Advertiser(advertiser)) => advertiser.zone = Zone::utc(),
-                (Sabotage::DayOfUtc, Entity::LineItem(line_item)) => line_item.flight.zone = Zone::utc(),
+                (Sabotage::CampaignNotChecked, Entity::Campaign(campaign)) => {
+                    Arc::make_mut(campaign).budget = Budget::default();
+                }
+                (Sabotage::DayOfUtc, Entity::Advertiser(advertiser)) => Arc::make_mut(advertiser).zone = Zone::utc(),
+                (Sabotage::DayOfUtc, Entity::LineItem(line_item)) => {
+                    Arc::make_mut(line_item).flight.zone = Zone::utc();
+                }
                 _ => {}
             }
         }

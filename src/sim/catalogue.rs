@@ -1,6 +1,8 @@
 //! The small catalogue of a run: every tier and price model, budgets at every level that bind within minutes, caps, and one line item that
 //! never runs dry.
 
+use std::sync::Arc;
+
 use crate::catalog::Entity;
 use crate::model::{
     Advertiser, AdvertiserId, App, AppKey, Approval, AudioFormat, Avoidance, Budget, Campaign, CampaignId, CapScope,
@@ -44,7 +46,7 @@ impl Catalogue {
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         let mut draws = Draws::new(seed, 2);
-        let mut entities = vec![Entity::Network(network())];
+        let mut entities = vec![Entity::from(network())];
         let mut line_items = 0;
         for number in 0..ADVERTISERS {
             let price = if number == EXPENSIVE { 100_000_000 } else { 1_000 * i64::from(draws.between(2, 40)) };
@@ -54,10 +56,10 @@ impl Catalogue {
         let mut models = Draws::new(seed, STREAM_MODELS);
         for entity in &mut entities {
             if let Entity::LineItem(line_item) = entity {
-                sell(line_item, &mut models);
+                sell(Arc::make_mut(line_item), &mut models);
             }
         }
-        entities.push(Entity::LineItem(LineItem {
+        entities.push(Entity::from(LineItem {
             name: "evergreen".to_owned(),
             pacing: PacingMode::AsFastAsPossible,
             budget: Budget::default(),
@@ -69,7 +71,7 @@ impl Catalogue {
             share_of_voice: None,
             ..line_item(90, 0, 0, &mut draws)
         }));
-        entities.push(Entity::LineItem(LineItem {
+        entities.push(Entity::from(LineItem {
             name: "house".to_owned(),
             budget: Budget::default(),
             tier: Tier::House,
@@ -83,9 +85,11 @@ impl Catalogue {
         for entity in &mut entities {
             match entity {
                 Entity::Advertiser(advertiser) if advertiser.id == advertiser_id(0) => {
-                    advertiser.budget = Budget::default();
+                    Arc::make_mut(advertiser).budget = Budget::default();
                 }
-                Entity::Campaign(campaign) if campaign.id == campaign_id(0, 0) => campaign.budget = Budget::default(),
+                Entity::Campaign(campaign) if campaign.id == campaign_id(0, 0) => {
+                    Arc::make_mut(campaign).budget = Budget::default();
+                }
                 _ => {}
             }
         }
@@ -96,7 +100,7 @@ impl Catalogue {
     /// Its line items.
     pub fn line_items(&self) -> impl Iterator<Item = &LineItem> {
         self.entities.iter().filter_map(|entity| match entity {
-            Entity::LineItem(line_item) => Some(line_item),
+            Entity::LineItem(line_item) => Some(&**line_item),
             Entity::Network(_) | Entity::Advertiser(_) | Entity::Campaign(_) | Entity::Creative(_) => None,
         })
     }
@@ -163,7 +167,7 @@ fn advertiser(number: u32, price: i64, draws: &mut Draws, entities: &mut Vec<Ent
     let own = if draws.chance(0.6) || number == EXPENSIVE { impressions(draws, 60, 200) } else { None };
     let daily = if draws.chance(0.4) { impressions(draws, 40, 120) } else { None };
     let zone = zone(draws);
-    entities.push(Entity::Advertiser(Advertiser {
+    entities.push(Entity::from(Advertiser {
         id: advertiser_id(number),
         network_id: NETWORK,
         name: format!("advertiser {number}"),
@@ -174,7 +178,7 @@ fn advertiser(number: u32, price: i64, draws: &mut Draws, entities: &mut Vec<Ent
     }));
     for campaign in 0..2 {
         let budget = if draws.chance(0.6) { impressions(draws, 20, 120) } else { None };
-        entities.push(Entity::Campaign(Campaign {
+        entities.push(Entity::from(Campaign {
             id: campaign_id(number, campaign),
             advertiser_id: advertiser_id(number),
             network_id: NETWORK,
@@ -183,14 +187,14 @@ fn advertiser(number: u32, price: i64, draws: &mut Draws, entities: &mut Vec<Ent
             budget: Budget { lifetime: budget, daily: None },
             caps: Vec::new(),
         }));
-        entities.push(Entity::Creative(creative(number, campaign, draws)));
+        entities.push(Entity::from(creative(number, campaign, draws)));
         for _ in 0..draws.between(1, 2) {
             let mut item = line_item(*line_items, number, campaign, draws);
             item.pricing.amount = Micros(price * 1_000);
             item.budget.lifetime = if draws.chance(0.8) { impressions(draws, 10, 120) } else { None };
             item.budget.daily = if draws.chance(0.5) { impressions(draws, 5, 25) } else { None };
             item.flight.zone = self::zone(draws);
-            entities.push(Entity::LineItem(item));
+            entities.push(Entity::from(item));
             *line_items += 1;
         }
     }
@@ -223,10 +227,10 @@ fn strict_caps(entities: &mut [Entity], draws: &mut Draws) {
         let cap = |scope| vec![FrequencyCap { scope, max, window, strictness: Strictness::Strict }];
         match entity {
             Entity::LineItem(line_item) if is_strict && line_item.name != "evergreen" => {
-                line_item.caps = cap(CapScope::LineItem);
+                Arc::make_mut(line_item).caps = cap(CapScope::LineItem);
             }
             Entity::Campaign(campaign) if is_strict && campaign.id != campaign_id(0, 0) => {
-                campaign.caps = cap(CapScope::Campaign);
+                Arc::make_mut(campaign).caps = cap(CapScope::Campaign);
             }
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! The faults that come by the clock, and the end of all faults.
 
+use std::sync::Arc;
+
 use super::faults::FaultKind;
 use super::world::{Event, World};
 use crate::accounting::LevelId;
@@ -157,9 +159,9 @@ impl World {
             after
         };
         let (level, after) = match &mut entity {
-            Entity::Advertiser(one) => (LevelId::Advertiser(one.id), changed(&mut one.budget)),
-            Entity::Campaign(one) => (LevelId::Campaign(one.id), changed(&mut one.budget)),
-            Entity::LineItem(one) => (LevelId::LineItem(one.id), changed(&mut one.budget)),
+            Entity::Advertiser(one) => (LevelId::Advertiser(one.id), changed(&mut Arc::make_mut(one).budget)),
+            Entity::Campaign(one) => (LevelId::Campaign(one.id), changed(&mut Arc::make_mut(one).budget)),
+            Entity::LineItem(one) => (LevelId::LineItem(one.id), changed(&mut Arc::make_mut(one).budget)),
             Entity::Network(_) | Entity::Creative(_) => return false,
         };
         self.note(None, format_args!("the budget of {level:?} is now {after:?}"));

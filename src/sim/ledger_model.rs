@@ -125,7 +125,7 @@ impl LedgerModel {
             if sabotage == Sabotage::ClickBilledTwice && lease.grant.price_model == PriceModel::Cpc {
                 lease.settled = Bitmap::default();
             }
-            account(&mut book, *advertiser_id).leases.insert(*lease_id, lease);
+            account(&mut book, *advertiser_id).leases.insert(*lease_id, Box::new(lease));
         }
         let forgets = sabotage == Sabotage::ReversalTwice;
         for reversal in self.reversals.iter().filter(|_| !forgets) {

@@ -358,7 +358,7 @@ impl World {
         let paused = self.catalogue.line_items().map(|line_item| {
             let mut line_item = line_item.clone();
             line_item.status = Status::Paused;
-            Entity::LineItem(line_item)
+            Entity::from(line_item)
         });
         let paused: Vec<_> = paused.collect();
         self.change(&paused);

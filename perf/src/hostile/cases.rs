@@ -163,7 +163,7 @@ fn asking(catalogue: &ReferenceCatalogue, count: u128, targeting: impl Fn(u128) 
         targeting: targeting(number),
         ..like.clone()
     };
-    (0..count).map(|number| Entity::LineItem(one(number))).collect()
+    (0..count).map(|number| Entity::from(one(number))).collect()
 }
 
 /// A listener with far more than players may say.
@@ -185,12 +185,8 @@ fn theirs(before: &Stage, count: usize, make_bad: impl Fn(&mut LineItem, u128)) 
     let advertiser = Advertiser { id: advertiser_id, network_id, ..catalogue.advertisers[0].clone() };
     let campaign = Campaign { id: campaign_id, advertiser_id, network_id, ..catalogue.campaigns[0].clone() };
     let creative = Creative { id: creative_id, advertiser_id, network_id, ..catalogue.creatives[0].clone() };
-    let mut more = vec![
-        Entity::Network(network),
-        Entity::Advertiser(advertiser),
-        Entity::Campaign(campaign),
-        Entity::Creative(creative),
-    ];
+    let mut more =
+        vec![Entity::from(network), Entity::from(advertiser), Entity::from(campaign), Entity::from(creative)];
     let like = catalogue.line_items.iter().cycle().take(count);
     more.extend((0..).zip(like).map(|(number, like)| {
         let mut line_item = LineItem {
@@ -205,7 +201,7 @@ fn theirs(before: &Stage, count: usize, make_bad: impl Fn(&mut LineItem, u128)) 
         line_item.creatives[0].creative_id = creative_id;
         line_item.pricing.amount = Micros(5_000_000);
         make_bad(&mut line_item, number);
-        Entity::LineItem(line_item)
+        Entity::from(line_item)
     }));
     let bad = before.ordinary.iter().take(BREAKS).cloned().map(|mut one| {
         Arc::make_mut(&mut one.request).network_id = network_id;

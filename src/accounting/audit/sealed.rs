@@ -264,7 +264,7 @@ fn kept(ledger: &LedgerRows) -> Book {
         of(&mut book, *id).levels.insert(*level, *balance);
     }
     for (id, lease) in &ledger.leases {
-        of(&mut book, *id).leases.insert(lease.grant.lease_id, lease.clone());
+        of(&mut book, *id).leases.insert(lease.grant.lease_id, Box::new(lease.clone()));
     }
     for reversal in &ledger.reversals {
         if reversal.decided_at.plus_ms(REVERSAL_KEPT_MS) >= ledger.log_time {

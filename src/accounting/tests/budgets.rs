@@ -137,7 +137,7 @@ impl Play {
 
     fn any_lease(&self, index: prop::sample::Index) -> Option<Lease> {
         let leases: Vec<_> = self.world.book.accounts.get(&ADVERTISER)?.leases.values().collect();
-        (!leases.is_empty()).then(|| (*index.get(&leases)).clone())
+        (!leases.is_empty()).then(|| Lease::clone(*index.get::<&Box<Lease>>(&leases)))
     }
 
     fn grant(&mut self, line_item: u128, impressions: u32, servers: u32) {

@@ -64,10 +64,10 @@ impl<'a> Naive<'a> {
         let mut network = None;
         for entity in &world.entities {
             match entity {
-                Entity::Network(one) => network = Some(one),
-                Entity::Advertiser(one) => drop(advertisers.insert(one.id, one)),
-                Entity::Campaign(one) => drop(campaigns.insert(one.id, one)),
-                Entity::Creative(one) => drop(creatives.insert(one.id, one)),
+                Entity::Network(one) => network = Some(&**one),
+                Entity::Advertiser(one) => drop(advertisers.insert(one.id, &**one)),
+                Entity::Campaign(one) => drop(campaigns.insert(one.id, &**one)),
+                Entity::Creative(one) => drop(creatives.insert(one.id, &**one)),
                 Entity::LineItem(_) => {}
             }
         }

@@ -82,20 +82,22 @@ impl Stage {
         for entity in &mut world.entities {
             match entity {
                 Entity::Network(network) => {
+                    let network = Arc::make_mut(network);
                     network.floor_cpm = Micros(0);
                     network.placements[0].floor_cpm = Micros(0);
                     network.placements[0].cadence_ms = 0;
                 }
-                Entity::Advertiser(advertiser) => advertiser.caps.clear(),
-                Entity::Campaign(campaign) => campaign.caps.clear(),
+                Entity::Advertiser(advertiser) => Arc::make_mut(advertiser).caps.clear(),
+                Entity::Campaign(campaign) => Arc::make_mut(campaign).caps.clear(),
                 Entity::Creative(creative) => {
+                    let creative = Arc::make_mut(creative);
                     creative.explicit = false;
                     creative.duration_ms = 30_000;
                 }
                 Entity::LineItem(_) => {}
             }
         }
-        world.entities.push(Entity::LineItem(first));
+        world.entities.push(Entity::from(first));
         let mut request = world::request(&mut chance);
         request.placement = PlacementKey::new("p").unwrap();
         request.spec.formats = vec![];
@@ -107,7 +109,7 @@ impl Stage {
 
     fn line_item(&mut self) -> &mut LineItem {
         match self.world.entities.last_mut() {
-            Some(Entity::LineItem(line_item)) => line_item,
+            Some(Entity::LineItem(line_item)) => Arc::make_mut(line_item),
             _ => unreachable!("the line item is last"),
         }
     }
@@ -119,7 +121,7 @@ impl Stage {
         rival.pricing.amount = Micros(6_000_000);
         change(&mut rival);
         let at = self.world.entities.len() - 1;
-        self.world.entities.insert(at, Entity::LineItem(rival));
+        self.world.entities.insert(at, Entity::from(rival));
         let (_, money) = self.world.money[0];
         self.world.money.push((LineItemId::from_u128(500), money));
     }
@@ -186,7 +188,7 @@ fn words_carry_the_values() {
         (
             Box::new(|stage| {
                 let Some(Entity::Network(network)) = stage.world.entities.first_mut() else { return };
-                network.floor_cpm = Micros(5_500_000);
+                Arc::make_mut(network).floor_cpm = Micros(5_500_000);
             }),
             "5.00 CPM is below the floor of 5.50 CPM",
         ),

@@ -17,11 +17,15 @@ fn snapshot_by_another_way(world: &World, chance: &mut Chance) -> std::sync::Arc
     for entity in &world.entities {
         if let Entity::LineItem(line_item) = entity {
             if chance.percent(40) {
-                changes.push(Entity::LineItem(before(line_item, chance)));
+                changes.push(Entity::from(before(line_item, chance)));
             }
             if chance.percent(30) {
                 let passing = LineItemId::from_u128(line_item.id.as_u128() + 1_000);
-                changes.push(Entity::LineItem(LineItem { id: passing, status: Status::Archived, ..line_item.clone() }));
+                changes.push(Entity::from(LineItem {
+                    id: passing,
+                    status: Status::Archived,
+                    ..LineItem::clone(line_item)
+                }));
             }
         }
     }

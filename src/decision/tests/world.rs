@@ -1,5 +1,7 @@
 //! Small random worlds: a catalogue, its money, listeners and requests, full of equal prices, conflicts, caps and refusals.
 
+use std::sync::Arc;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -64,12 +66,12 @@ impl World {
     /// A world of at most that many line items.
     pub(super) fn random(chance: &mut Chance, max_line_items: u32) -> Self {
         let advertisers = 1 + chance.below(14);
-        let mut entities = vec![Entity::Network(network(chance))];
+        let mut entities = vec![Entity::from(network(chance))];
         for id in 0..advertisers {
-            entities.push(Entity::Advertiser(advertiser(id, chance)));
-            entities.push(Entity::Campaign(campaign(id, chance)));
+            entities.push(Entity::from(advertiser(id, chance)));
+            entities.push(Entity::from(campaign(id, chance)));
             for number in 0..2 {
-                entities.push(Entity::Creative(creative(id * 2 + number, id, chance)));
+                entities.push(Entity::from(creative(id * 2 + number, id, chance)));
             }
         }
         let line_items = chance.below(max_line_items + 1);
@@ -77,7 +79,7 @@ impl World {
         for id in 0..line_items {
             let line_item = line_item(id, chance.below(advertisers), chance);
             money.push((line_item.id, Money::random(id, chance)));
-            entities.push(Entity::LineItem(line_item));
+            entities.push(Entity::from(line_item));
         }
         Self { entities, money }
     }
@@ -87,14 +89,16 @@ impl World {
         let mut world = Self::random(chance, max_line_items);
         for entity in &mut world.entities {
             match entity {
-                Entity::Network(network) => network.placements[0].max_ads = 4,
-                Entity::Advertiser(advertiser) => advertiser.status = Status::Active,
-                Entity::Campaign(campaign) => campaign.status = Status::Active,
+                Entity::Network(network) => Arc::make_mut(network).placements[0].max_ads = 4,
+                Entity::Advertiser(advertiser) => Arc::make_mut(advertiser).status = Status::Active,
+                Entity::Campaign(campaign) => Arc::make_mut(campaign).status = Status::Active,
                 Entity::Creative(creative) => {
+                    let creative = Arc::make_mut(creative);
                     (creative.status, creative.approval) = (Status::Active, Approval::Approved);
                     creative.duration_ms = creative.duration_ms.min(30_000);
                 }
                 Entity::LineItem(line_item) => {
+                    let line_item = Arc::make_mut(line_item);
                     line_item.avoid = Avoidance::default();
                     line_item.targeting = Expression::everybody();
                 }
@@ -114,7 +118,7 @@ impl World {
     }
 
     /// The catalogue, half of it in the base and half in the delta.
-    pub(super) fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         let mut writer = CatalogWriter::new();
         let (first, second) = self.entities.split_at(self.entities.len() / 2);
         writer.apply(6, first.to_vec());
@@ -136,7 +140,7 @@ impl World {
     }
 
     pub(super) fn line_items(&self) -> impl Iterator<Item = &LineItem> {
-        self.entities.iter().filter_map(|entity| if let Entity::LineItem(one) = entity { Some(one) } else { None })
+        self.entities.iter().filter_map(|entity| if let Entity::LineItem(one) = entity { Some(&**one) } else { None })
     }
 }
 

@@ -64,11 +64,11 @@ pub(in crate::events) fn entity_to_wire(entity: &Entity) -> proto::Entity {
 pub(in crate::events) fn entity_from_wire(wire: proto::Entity) -> Read<Entity> {
     use proto::entity::Kind;
     Ok(match wire.kind.ok_or(EventError::UnknownKind { field: "entity.kind" })? {
-        Kind::Network(network) => Entity::Network(network_from_wire(network)?),
-        Kind::Advertiser(advertiser) => Entity::Advertiser(advertiser_from_wire(advertiser)?),
-        Kind::Campaign(campaign) => Entity::Campaign(campaign_from_wire(campaign)?),
-        Kind::LineItem(line_item) => Entity::LineItem(line_item::from_wire(line_item)?),
-        Kind::Creative(creative) => Entity::Creative(creative_from_wire(creative)?),
+        Kind::Network(network) => Entity::from(network_from_wire(network)?),
+        Kind::Advertiser(advertiser) => Entity::from(advertiser_from_wire(advertiser)?),
+        Kind::Campaign(campaign) => Entity::from(campaign_from_wire(campaign)?),
+        Kind::LineItem(line_item) => Entity::from(line_item::from_wire(line_item)?),
+        Kind::Creative(creative) => Entity::from(creative_from_wire(creative)?),
     })
 }
 

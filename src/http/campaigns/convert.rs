@@ -92,7 +92,7 @@ impl Document for NetworkDocument {
             });
             body.placement(key)
         });
-        Entity::Network(Network {
+        Entity::from(Network {
             id: context.network_id(),
             name: self.name.clone(),
             currency: self.currency.clone(),
@@ -165,7 +165,7 @@ impl Document for AdvertiserDocument {
             EntityId::Advertiser(id) => id,
             _ => AdvertiserId::from_u128(0),
         };
-        Entity::Advertiser(Advertiser {
+        Entity::from(Advertiser {
             id,
             network_id: context.network_id(),
             name: self.name.clone(),
@@ -213,7 +213,7 @@ impl Document for CampaignDocument {
             EntityId::Campaign(id) => id,
             _ => CampaignId::from_u128(0),
         };
-        Entity::Campaign(Campaign {
+        Entity::from(Campaign {
             id,
             advertiser_id: context.advertiser_id(self.advertiser_id.as_deref(), faults),
             network_id: context.network_id(),
@@ -281,7 +281,7 @@ impl Document for CreativeDocument {
             bitrate_kbps: body.bitrate_kbps,
             url: body.url.clone(),
         });
-        Entity::Creative(Creative {
+        Entity::from(Creative {
             id,
             advertiser_id: context.advertiser_id(self.advertiser_id.as_deref(), faults),
             network_id: context.network_id(),

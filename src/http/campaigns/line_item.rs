@@ -44,7 +44,7 @@ impl Document for LineItemDocument {
         };
         let campaign_id = read_id("campaign_id", &self.campaign_id, faults).unwrap_or(CampaignId::from_u128(0));
         no_companions(&self.companions, faults);
-        Entity::LineItem(LineItem {
+        Entity::from(LineItem {
             id,
             campaign_id,
             advertiser_id: advertiser_of(campaign_id, context),

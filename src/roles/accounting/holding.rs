@@ -11,7 +11,7 @@ use crate::pacing::DecayingSum;
 /// Impressions of a lease while nothing is known of the need, and the least after: a lease is a record of the log, so it is worth a few.
 const LEASE_IMPRESSIONS_MIN: u32 = 20;
 /// Memory of the rates of draws and of chances, in milliseconds.
-const DRAW_TAU_MS: f64 = 60_000.0;
+const DRAW_TAU_MS: u32 = 60_000;
 /// A line item that could win so many times what the lease that it was given last was made for is given another: what outbids it may end at any moment, also
 /// while no owner is there. One that begins is given one small lease, and one large one once its chances are known.
 const HOPED_GROWTH: u32 = 16;
@@ -32,9 +32,9 @@ struct Held {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Holding {
     /// The lease that the server draws from.
-    current: Option<Held>,
+    current: Option<Box<Held>>,
     /// The lease that it gets next, once the current one would not last for long enough.
-    next: Option<Held>,
+    next: Option<Box<Held>>,
     /// A lease that the server says it draws from, and that the books didn't have when it said so.
     claimed: Option<LeaseLeft>,
     drawn_count: u64,
@@ -48,14 +48,14 @@ pub(super) struct Holding {
 /// How often a line item is drawn at a server, and could be.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Rates {
-    draws: DecayingSum,
-    chances: DecayingSum,
-    elapsed_ms: DecayingSum,
+    draws: DecayingSum<DRAW_TAU_MS>,
+    chances: DecayingSum<DRAW_TAU_MS>,
+    elapsed_ms: DecayingSum<DRAW_TAU_MS>,
 }
 
 impl Rates {
     const fn unknown() -> Self {
-        let none = DecayingSum::new(DRAW_TAU_MS);
+        let none = DecayingSum::new();
         Self { draws: none, chances: none, elapsed_ms: none }
     }
 
@@ -109,12 +109,12 @@ impl Holding {
     pub(super) fn hold(&mut self, lease: OfferedLease) -> Option<OfferedLease> {
         // A run's first lease may be asked for before there is anything to remember it by.
         self.hoped = self.hoped.max(lease.terms.max_ordinals);
-        self.next.replace(Held::new(lease)).map(|held| held.lease)
+        self.next.replace(Box::new(Held::new(lease))).map(|held| held.lease)
     }
 
     /// The server draws from a lease that this accounting doesn't remember: it was handed over before a restart.
     pub(super) fn adopt(&mut self, lease: OfferedLease, left: LeaseLeft) {
-        self.current.get_or_insert(Held { lease, left });
+        self.current.get_or_insert(Box::new(Held { lease, left }));
         self.claimed = None;
     }
 
@@ -166,7 +166,7 @@ impl Holding {
 
     #[cfg(test)]
     pub(super) fn known(&self) -> (u64, u64, Option<LeaseLeft>) {
-        (self.drawn_count, self.eligible, self.current.map(|held| held.left).or(self.claimed))
+        (self.drawn_count, self.eligible, self.current.as_ref().map(|held| held.left).or(self.claimed))
     }
 
     /// Impressions that a lease should cover for it to last `lease_ms`.
@@ -186,18 +186,18 @@ impl Holding {
 
     /// Whether another lease should be asked for, `at` the server's present.
     pub(super) fn wants_lease(&self, price: Micros, lease_ms: u64, at: MonotonicMs) -> bool {
-        if let Some(next) = self.next {
+        if let Some(next) = &self.next {
             return next.lease.terms.draw_until <= at.plus_ms(HAND_OVER_MS);
         }
         if self.impressions_hoped(lease_ms) / HOPED_GROWTH >= self.hoped {
             return true;
         }
-        self.current.is_none_or(|current| {
+        self.current.as_ref().is_none_or(|current| {
             let terms = current.lease.terms;
             // Of a line item that nothing was drawn of, time alone renews the lease only at its end: early it would strand more than it helps.
             let is_drawn = self.rates.drawn() > 0.0;
             terms.draw_until.since(at) <= HAND_OVER_MS
-                || (is_drawn && self.lasts(&current, price, at) < bridged(lease_ms))
+                || (is_drawn && self.lasts(current, price, at) < bridged(lease_ms))
                 || current.left.left.0 <= terms.amount.0 / 2
                 || current.left.ordinals_left <= terms.max_ordinals / 2
         })
@@ -210,7 +210,7 @@ impl Holding {
 
     /// Whether within `ms` time alone may ask for something: a lease to be handed over, or another one to be asked for.
     pub(super) fn turns_within(&self, ms: u64, lease_ms: u64, at: MonotonicMs) -> bool {
-        let Some(current) = self.current.filter(|_| !self.has_waiting()) else { return true };
+        let Some(current) = self.current.as_ref().filter(|_| !self.has_waiting()) else { return true };
         // As in `wants_lease`: of what is drawn, once too little time to draw is left to bridge an outage.
         let before_ms = if self.rates.drawn() > 0.0 { lease_ms / 3 * BRIDGED_THIRDS } else { HAND_OVER_MS };
         current.lease.terms.draw_until.since(at) <= before_ms.saturating_add(ms)
@@ -228,20 +228,21 @@ impl Holding {
 
     /// The lease to hand over now: if one waits, and the current one is about to end, or would not bridge an outage and this one lasts for longer.
     pub(super) fn hand_over(&mut self, price: Micros, lease_ms: u64, at: MonotonicMs) -> HandOver {
-        let Some(next) = self.next else { return HandOver::Nothing };
-        if next.lease.terms.draw_until <= at {
+        let Some(next) = &self.next else { return HandOver::Nothing };
+        let lease = next.lease;
+        if lease.terms.draw_until <= at {
             self.next = None;
-            return HandOver::TooLate(next.lease);
+            return HandOver::TooLate(lease);
         }
-        let ends = self.current.is_none_or(|current| {
-            let (lasts, next_lasts) = (self.lasts(&current, price, at), self.lasts(&next, price, at));
+        let ends = self.current.as_ref().is_none_or(|current| {
+            let (lasts, next_lasts) = (self.lasts(current, price, at), self.lasts(next, price, at));
             lasts <= as_f64(HAND_OVER_MS) || (lasts < bridged(lease_ms) && next_lasts >= lasts * 1.25)
         });
         if !ends {
             return HandOver::Nothing;
         }
         self.current = self.next.take();
-        HandOver::Now(next.lease)
+        HandOver::Now(lease)
     }
 }
 

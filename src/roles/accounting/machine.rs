@@ -56,7 +56,7 @@ pub struct AccountingMachine {
     contracts: Contracts,
     fleet: Fleet,
     paces: BTreeMap<LineItemId, Pace>,
-    holdings: BTreeMap<(LineItemId, ServerId), Holding>,
+    holdings: BTreeMap<(LineItemId, ServerId), Box<Holding>>,
     /// How fast the run before of a server drew, until the new run is heard of that line item.
     rates_before: BTreeMap<(LineItemId, ServerId), Rates>,
     /// Holdings with a lease that is claimed and that the books didn't have.
@@ -153,7 +153,7 @@ impl AccountingMachine {
     #[must_use]
     pub fn open_leases(&self) -> usize {
         let open =
-            |leases: &BTreeMap<LeaseId, Lease>| leases.values().filter(|lease| lease.closed_at.is_none()).count();
+            |leases: &BTreeMap<LeaseId, Box<Lease>>| leases.values().filter(|lease| lease.closed_at.is_none()).count();
         self.book.accounts.values().map(|account| open(&account.leases)).sum()
     }
 
@@ -276,7 +276,9 @@ impl AccountingMachine {
             leases: dirty
                 .leases
                 .into_iter()
-                .filter_map(|(id, lease_id)| Some((id, self.book.accounts.get(&id)?.leases.get(&lease_id)?.clone())))
+                .filter_map(|(id, lease_id)| {
+                    Some((id, Lease::clone(self.book.accounts.get(&id)?.leases.get(&lease_id)?)))
+                })
                 .collect(),
             past: forgotten.leases,
             reversals: dirty.reversals,

@@ -19,9 +19,9 @@ pub(super) struct Pace {
     drawn_count: u64,
     /// Breaks for which it was eligible, likewise.
     eligible: u64,
-    controller: Option<Controller>,
+    controller: Option<Box<Controller>>,
     /// That of a day, and which day.
-    daily: Option<(Day, Controller)>,
+    daily: Option<Box<(Day, Controller)>>,
     throttle: Option<u64>,
 }
 
@@ -86,8 +86,8 @@ impl Pace {
 
     /// Whether a controller is so new that it holds back until it knows its traffic.
     pub(super) fn is_new(&self, now: Now) -> bool {
-        let daily = self.daily.as_ref().map(|(_, controller)| controller);
-        self.controller.as_ref().into_iter().chain(daily).any(|controller| controller.is_new(now.monotonic))
+        let daily = self.daily.as_ref().map(|daily| &daily.1);
+        self.controller.as_deref().into_iter().chain(daily).any(|controller| controller.is_new(now.monotonic))
     }
 
     fn next_throttle(&mut self, contract: &LineContract, spent: impl FnOnce() -> Spent, now: Now) -> u64 {
@@ -111,7 +111,8 @@ impl Pace {
         let seen = self.seen(contract, spent, now);
         let controller = self.controller.get_or_insert_with(|| {
             let start = contract.flight.start.max(now.wall);
-            Controller::new(Plan { start, end: contract.flight.end, spent: seen.settled.min(total), total }, seen)
+            let plan = Plan { start, end: contract.flight.end, spent: seen.settled.min(total), total };
+            Box::new(Controller::new(plan, seen))
         });
         controller.observe(seen)
     }
@@ -123,7 +124,7 @@ impl Pace {
         let end = zone.day_end(now.wall).min(contract.flight.end);
         let plan = Plan { start: now.wall, end, spent: seen.settled.min(total), total };
         let today = zone.day(now.wall);
-        let (day, controller) = self.daily.get_or_insert_with(|| (today, Controller::new(plan, seen)));
+        let (day, controller) = &mut **self.daily.get_or_insert_with(|| Box::new((today, Controller::new(plan, seen))));
         if *day != today {
             *day = today;
             controller.set_plan(plan);
@@ -156,14 +157,14 @@ mod tests {
     use crate::model::{MonotonicMs, WallMs};
 
     fn contract(lifetime: Option<i64>, daily: Option<i64>) -> LineContract {
-        let Entity::LineItem(mut line) = super::super::sim::line_entity(1, lifetime, None) else {
-            panic!("a line item")
-        };
+        let mut entity = super::super::sim::line_entity(1, lifetime, None);
+        let Entity::LineItem(line) = &mut entity else { panic!("a line item") };
+        let (id, line) = (line.id, std::sync::Arc::make_mut(line));
         line.budget.daily = daily.map(Micros);
         line.pacing = PacingMode::Even;
         let mut contracts = crate::accounting::Contracts::default();
-        contracts.apply(&Entity::LineItem(line.clone()));
-        contracts.line(line.id).expect("just told").clone()
+        contracts.apply(&entity);
+        contracts.line(id).expect("just told").clone()
     }
 
     /// The throttle a while after the start, with supply for many times the budget.

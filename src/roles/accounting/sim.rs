@@ -81,7 +81,7 @@ pub(crate) struct Sim {
 }
 
 pub(crate) fn advertiser(budget: Option<i64>) -> Entity {
-    Entity::Advertiser(Advertiser {
+    Entity::from(Advertiser {
         id: ADVERTISER,
         network_id: NETWORK,
         name: "An advertiser".to_owned(),
@@ -93,7 +93,7 @@ pub(crate) fn advertiser(budget: Option<i64>) -> Entity {
 }
 
 fn campaign_entity(n: u128, budget: Option<i64>) -> Entity {
-    Entity::Campaign(Campaign {
+    Entity::from(Campaign {
         id: campaign(n),
         advertiser_id: ADVERTISER,
         network_id: NETWORK,
@@ -108,7 +108,7 @@ pub(crate) fn line_entity(n: u128, budget: Option<i64>, goal: Option<u64>) -> En
     let sample = crate::events::samples::line_item();
     let mut flight = sample.flight.clone();
     (flight.start, flight.end) = (T0, T0.plus_ms(30 * 86_400_000));
-    Entity::LineItem(LineItem {
+    Entity::from(LineItem {
         id: line(n),
         campaign_id: campaign(n % 2),
         advertiser_id: ADVERTISER,

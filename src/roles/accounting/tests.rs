@@ -143,8 +143,11 @@ fn looking_at_what_moved_grants_what_looking_at_all_grants() {
             let crate::catalog::Entity::LineItem(line) = super::sim::line_entity(2, Some(9_000_000), None) else {
                 panic!("a line item")
             };
-            let paced = crate::model::LineItem { pacing: crate::model::PacingMode::Even, ..line };
-            sim.change(crate::catalog::Entity::LineItem(paced));
+            let paced = crate::model::LineItem {
+                pacing: crate::model::PacingMode::Even,
+                ..crate::model::LineItem::clone(&line)
+            };
+            sim.change(crate::catalog::Entity::from(paced));
             for step in 0..4_000_u32 {
                 if at_all {
                     sim.machine.look_at_all_soon();
@@ -244,8 +247,11 @@ fn an_advertiser_archived_with_ads_in_the_air_pays_for_them_and_gets_no_more() {
         account.balance(crate::accounting::LevelId::Advertiser(account.advertiser_id)).settled
     };
     let crate::catalog::Entity::Advertiser(advertiser) = super::sim::advertiser(None) else { panic!("an advertiser") };
-    let archived = crate::model::Advertiser { status: crate::model::Status::Archived, ..advertiser };
-    sim.change(crate::catalog::Entity::Advertiser(archived));
+    let archived = crate::model::Advertiser {
+        status: crate::model::Status::Archived,
+        ..crate::model::Advertiser::clone(&advertiser)
+    };
+    sim.change(crate::catalog::Entity::from(archived));
     // What was proposed before the change may still come back from the log.
     sim.pass(1_000);
     let (granted_before, spent_before) = (granted(&sim), spent(&sim));

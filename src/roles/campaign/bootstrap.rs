@@ -81,7 +81,7 @@ pub fn bootstrap(
         keys.push(key);
     }
     let revision = Revision {
-        entity: Entity::Network(network),
+        entity: Entity::from(network),
         number: 1,
         created_at: now.wall,
         at: now.wall,
@@ -170,7 +170,7 @@ mod tests {
         let mut faults = Faults::new();
         let (state, pending) = (CatalogState::default(), std::collections::BTreeMap::new());
         let network = first_network(NetworkId::from_u128(1));
-        rules::check(View::new(&state, &pending), &Entity::Network(network), &mut faults);
+        rules::check(View::new(&state, &pending), &Entity::from(network), &mut faults);
         assert_eq!(faults.as_slice(), []);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::judgement::{approval_after, check_rights, first_approval, judge};
 use super::{ENTITIES_PER_KIND_MAX, Faults, Refusal, Requester, View, rules};
 use crate::catalog::{Action, Entity, EntityId, EntityKind, Revision};
-use crate::model::{Advertiser, Approval, Campaign, Creative, LineItem, Now, Status};
+use crate::model::{Approval, Now, Status};
 
 pub(super) fn create(view: View<'_>, mut entity: Entity, author: &Requester, now: Now) -> Result<Revision, Refusal> {
     author.may_write(entity.id().kind())?;
@@ -17,7 +17,7 @@ pub(super) fn create(view: View<'_>, mut entity: Entity, author: &Requester, now
         return Err(Refusal::Conflict { code: "id_taken", message: "an entity with this id exists" });
     }
     if let Entity::Creative(creative) = &mut entity {
-        creative.approval = first_approval(view, creative, author);
+        Arc::make_mut(creative).approval = first_approval(view, creative, author);
     }
     let mut faults = Faults::new();
     judge(view, None, &entity, author, &mut faults);
@@ -40,7 +40,7 @@ pub(super) fn change(
     expect_revision(before, expected)?;
     refuse_archived(before)?;
     if let (Entity::Creative(old), Entity::Creative(new)) = (&before.entity, &mut entity) {
-        new.approval = approval_after(view, old, new, author);
+        Arc::make_mut(new).approval = approval_after(view, old, new, author);
     }
     let mut faults = Faults::new();
     judge(view, Some(&before.entity), &entity, author, &mut faults);
@@ -68,10 +68,10 @@ pub(super) fn archive(
         Entity::Network(_) => {
             return Err(Refusal::Conflict { code: "not_archivable", message: "a network can't be archived" });
         }
-        Entity::Advertiser(Advertiser { status, .. })
-        | Entity::Campaign(Campaign { status, .. })
-        | Entity::LineItem(LineItem { status, .. })
-        | Entity::Creative(Creative { status, .. }) => *status = Status::Archived,
+        Entity::Advertiser(one) => Arc::make_mut(one).status = Status::Archived,
+        Entity::Campaign(one) => Arc::make_mut(one).status = Status::Archived,
+        Entity::LineItem(one) => Arc::make_mut(one).status = Status::Archived,
+        Entity::Creative(one) => Arc::make_mut(one).status = Status::Archived,
     }
     let mut faults = Faults::new();
     check_rights(Some(&before.entity), &entity, author, &mut faults);
@@ -94,7 +94,7 @@ pub(super) fn review(
     refuse_archived(before)?;
     let mut entity = before.entity.clone();
     let Entity::Creative(creative) = &mut entity else { return Err(Refusal::NotFound) };
-    creative.approval = approval;
+    Arc::make_mut(creative).approval = approval;
     let action = match approval {
         Approval::Approved => Action::Approved,
         Approval::Rejected => Action::Rejected,

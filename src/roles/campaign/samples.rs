@@ -125,15 +125,15 @@ pub(crate) fn line_item(id: LineItemId, campaign: &Campaign, creative_id: Creati
 pub(crate) fn catalogue() -> Vec<Entity> {
     let (own, other) = (campaign(CAMPAIGN, ADVERTISER, NETWORK), campaign(OTHER_CAMPAIGN, OTHER_ADVERTISER, NETWORK));
     vec![
-        Entity::LineItem(line_item(LINE_ITEM, &own, CREATIVE)),
-        Entity::LineItem(line_item(OTHER_LINE_ITEM, &other, OTHER_CREATIVE)),
-        Entity::Creative(creative(CREATIVE, ADVERTISER, NETWORK)),
-        Entity::Creative(creative(OTHER_CREATIVE, OTHER_ADVERTISER, NETWORK)),
-        Entity::Campaign(own),
-        Entity::Campaign(other),
-        Entity::Advertiser(advertiser(ADVERTISER, NETWORK)),
-        Entity::Advertiser(advertiser(OTHER_ADVERTISER, NETWORK)),
-        Entity::Network(network(NETWORK)),
-        Entity::Network(network(OTHER_NETWORK)),
+        Entity::from(line_item(LINE_ITEM, &own, CREATIVE)),
+        Entity::from(line_item(OTHER_LINE_ITEM, &other, OTHER_CREATIVE)),
+        Entity::from(creative(CREATIVE, ADVERTISER, NETWORK)),
+        Entity::from(creative(OTHER_CREATIVE, OTHER_ADVERTISER, NETWORK)),
+        Entity::from(own),
+        Entity::from(other),
+        Entity::from(advertiser(ADVERTISER, NETWORK)),
+        Entity::from(advertiser(OTHER_ADVERTISER, NETWORK)),
+        Entity::from(network(NETWORK)),
+        Entity::from(network(OTHER_NETWORK)),
     ]
 }

@@ -28,7 +28,7 @@ fn sample_state() -> CatalogState {
 fn renamed(state: &CatalogState, name: &str) -> Entity {
     let found = state.get(EntityId::LineItem(samples::LINE_ITEM)).expect("a sample");
     let Entity::LineItem(line_item) = &found.entity else { panic!("a line item") };
-    Entity::LineItem(LineItem { name: name.to_owned(), ..line_item.clone() })
+    Entity::from(LineItem { name: name.to_owned(), ..LineItem::clone(line_item) })
 }
 
 #[test]
@@ -50,10 +50,10 @@ fn a_child_may_be_made_in_the_group_of_its_parent() {
     let advertiser = samples::advertiser(crate::model::AdvertiserId::from_u128(99), samples::NETWORK);
     let campaign = samples::campaign(crate::model::CampaignId::from_u128(98), advertiser.id, samples::NETWORK);
     let create = |entity| Command::Create { entity };
-    let orphan = role.step(&state, create(Entity::Campaign(campaign.clone())), &operator(), NOW);
+    let orphan = role.step(&state, create(Entity::from(campaign.clone())), &operator(), NOW);
     assert!(matches!(orphan, Err(Refusal::Invalid(_))));
-    role.step(&state, create(Entity::Advertiser(advertiser)), &operator(), NOW).expect("accepted");
-    role.step(&state, create(Entity::Campaign(campaign)), &operator(), NOW).expect("accepted");
+    role.step(&state, create(Entity::from(advertiser)), &operator(), NOW).expect("accepted");
+    role.step(&state, create(Entity::from(campaign)), &operator(), NOW).expect("accepted");
     let kinds: Vec<_> = role.take().newest().map(|revision| revision.entity.id().kind()).collect();
     assert_eq!(kinds, [EntityKind::Advertiser, EntityKind::Campaign], "parents before children");
 }
@@ -62,7 +62,7 @@ fn a_child_may_be_made_in_the_group_of_its_parent() {
 fn an_import_is_all_or_nothing() {
     let mut entities = samples::catalogue();
     let Some(Entity::Creative(creative)) = entities.get_mut(2) else { panic!("the third is a creative") };
-    creative.duration_ms = 0;
+    Arc::make_mut(creative).duration_ms = 0;
     let mut role = CampaignRole::new();
     let refusal = role.step(&CatalogState::default(), Command::Import { entities }, &Requester::Segue, NOW);
     let Err(Refusal::Invalid(faults)) = refusal else { panic!("refused") };

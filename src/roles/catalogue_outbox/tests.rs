@@ -12,7 +12,7 @@ use crate::roles::campaign::samples;
 
 fn row(entity: u8, number: u64) -> OutboxRow {
     let id = CampaignId::from_u128(u128::from(entity));
-    let entity = Entity::Campaign(samples::campaign(id, samples::ADVERTISER, samples::NETWORK));
+    let entity = Entity::from(samples::campaign(id, samples::ADVERTISER, samples::NETWORK));
     let (at, author, action) = (WallMs(1), Author::Segue, Action::Changed);
     let revision = Arc::new(Revision { entity, number, created_at: at, at, author, action });
     OutboxRow { revision, attempt: Vec::new() }

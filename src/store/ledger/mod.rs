@@ -146,7 +146,7 @@ fn state(rows: LoadedRows) -> LedgerState {
         account(&mut book, advertiser_id).levels.insert(level, balance);
     }
     for (advertiser_id, lease) in leases {
-        account(&mut book, advertiser_id).leases.insert(lease.grant.lease_id, lease);
+        account(&mut book, advertiser_id).leases.insert(lease.grant.lease_id, Box::new(lease));
     }
     for reversal in reversals {
         if reversal.decided_at.plus_ms(REVERSAL_KEPT_MS) >= log_time {

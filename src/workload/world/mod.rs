@@ -58,11 +58,11 @@ impl World {
     /// All of it for the catalogue: each entity after those that it belongs to.
     #[must_use]
     pub fn into_entities(self) -> Vec<Entity> {
-        std::iter::once(Entity::Network(self.network))
-            .chain(self.advertisers.into_iter().map(Entity::Advertiser))
-            .chain(self.campaigns.into_iter().map(Entity::Campaign))
-            .chain(self.creatives.into_iter().map(Entity::Creative))
-            .chain(self.line_items.into_iter().map(Entity::LineItem))
+        std::iter::once(Entity::from(self.network))
+            .chain(self.advertisers.into_iter().map(Entity::from))
+            .chain(self.campaigns.into_iter().map(Entity::from))
+            .chain(self.creatives.into_iter().map(Entity::from))
+            .chain(self.line_items.into_iter().map(Entity::from))
             .collect()
     }
 }

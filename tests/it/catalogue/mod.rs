@@ -92,7 +92,7 @@ fn network(app_names: usize) -> Entity {
         key: AppKey::new(&format!("app-{number}")).expect("a key"),
         name: format!("{number} {}", "x".repeat(180)),
     };
-    Entity::Network(Network {
+    Entity::from(Network {
         id: NETWORK,
         name: "A network".to_owned(),
         currency: "EUR".to_owned(),
@@ -104,7 +104,7 @@ fn network(app_names: usize) -> Entity {
 }
 
 fn advertiser() -> Entity {
-    Entity::Advertiser(Advertiser {
+    Entity::from(Advertiser {
         id: ADVERTISER,
         network_id: NETWORK,
         name: "An advertiser".to_owned(),
@@ -116,7 +116,7 @@ fn advertiser() -> Entity {
 }
 
 fn campaign(id: CampaignId, name: &str) -> Entity {
-    Entity::Campaign(Campaign {
+    Entity::from(Campaign {
         id,
         advertiser_id: ADVERTISER,
         network_id: NETWORK,

@@ -124,7 +124,7 @@ fn of_racing_writers_none_loses_an_update(at: &impl Opens) {
     let found: BTreeMap<u64, String> = history
         .into_iter()
         .map(|revision| match revision.entity {
-            segue::catalog::Entity::Campaign(campaign) => (revision.number, campaign.name),
+            segue::catalog::Entity::Campaign(campaign) => (revision.number, campaign.name.clone()),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -86,7 +86,7 @@ fn charged(sim: &Sim) -> Vec<Reversal> {
     let reversal = |event: Event| {
         let Event::Beacon(beacon) = event else { return None };
         let ImpressionId::Leased { lease_id, .. } = beacon.impression_id else { return None };
-        let lease = accounts.get(&beacon.advertiser_id)?.leases.get(&lease_id);
+        let lease = accounts.get(&beacon.advertiser_id)?.leases.get(&lease_id).map(AsRef::as_ref);
         let standing = Standing { lease, is_reversed: false, today: Day::utc_of(now) };
         judge(&beacon, standing, InvalidTraffic::Reported, now).ok().filter(|_| beacon.event == BeaconEvent::Impression)
     };

@@ -296,7 +296,7 @@ fn a_large_catalogue_is_imported_at_once_and_loaded_again() {
     let campaign = samples::campaign(samples::CAMPAIGN, samples::ADVERTISER, samples::NETWORK);
     let line_item = |number| {
         let id = crate::model::LineItemId::from_u128(1_000 + number);
-        Entity::LineItem(samples::line_item(id, &campaign, samples::CREATIVE))
+        Entity::from(samples::line_item(id, &campaign, samples::CREATIVE))
     };
     let import = world.api.clock.stopwatch();
     world.api.campaigns.import((0..count).map(line_item).collect(), NOW).expect("they keep the rules");

@@ -56,8 +56,10 @@ impl AccountingMachine {
             return;
         };
         let key = (granted.line_item_id, granted.server_id);
-        let holding =
-            self.holdings.entry(key).or_insert_with(|| Holding::new(served.at, self.rates_before.remove(&key)));
+        let holding = self
+            .holdings
+            .entry(key)
+            .or_insert_with(|| Box::new(Holding::new(served.at, self.rates_before.remove(&key))));
         let before = holding.hold(lease);
         self.unused.extend(before.map(|lease| (granted.server_id, granted.boot_id, lease)));
         self.looks.soon(granted.line_item_id);
@@ -165,7 +167,7 @@ impl AccountingMachine {
         let (id, at) = (line.line_item_id, report.at.monotonic);
         let key = (id, report.server_id);
         let holding = self.holdings.entry(key).or_insert_with(|| {
-            let mut fresh = Holding::new(at, self.rates_before.remove(&key));
+            let mut fresh = Box::new(Holding::new(at, self.rates_before.remove(&key)));
             if heard.begins {
                 fresh.begin(line);
             }

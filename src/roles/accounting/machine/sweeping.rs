@@ -40,9 +40,11 @@ impl AccountingMachine {
                 self.looks.begin(line.id);
             }
             self.looks.changed(line.id);
-            if before.as_ref() != self.contracts.line(line.id)
-                && let Some(pace) = self.paces.get_mut(&line.id)
-            {
+            let is_sold_alike = match (&before, self.contracts.line(line.id)) {
+                (Some(before), Some(now)) => now.is_sold_like(before),
+                (None, _) | (_, None) => false,
+            };
+            if !is_sold_alike && let Some(pace) = self.paces.get_mut(&line.id) {
                 pace.replan();
             }
         }

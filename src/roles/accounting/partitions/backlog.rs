@@ -104,7 +104,7 @@ mod tests {
     fn what_must_be_heard_is_and_in_order_and_the_rest_is_bounded() {
         let (feed, inbox) = sync_channel(1);
         let mut backlog = Backlog::new(feed);
-        let entity = Entity::LineItem(samples::line_item());
+        let entity = Entity::from(samples::line_item());
         backlog.change(vec![entity.clone()]);
         for n in 0..1_000 {
             backlog.words(vec![says(n, ServerNews::Complete { until: WallMs(0), shipped_end: n })]);

@@ -47,7 +47,7 @@ fn what_was_committed_is_there_for_the_next_owner(opens: &impl Opens) {
     let id = advertiser(part, 0);
     assert_eq!((state.cursor, state.book.log_time, state.checkpoint), (1, T0, Some(checkpoint(1, part, T0))));
     let account = &state.book.accounts[&id];
-    assert_eq!(account.leases.values().collect::<Vec<_>>(), [&commit.leases[0].1]);
+    assert_eq!(account.leases.values().map(AsRef::as_ref).collect::<Vec<_>>(), [&commit.leases[0].1]);
     assert_eq!(account.balance(LevelId::AdvertiserDay(id, Day(20_000))), Balance::default());
     assert!(state.book.unpaid.seen.contains_key(&unleased()));
     assert_eq!(state.register.entries().collect::<Vec<_>>(), [&commit.servers.entries[0]]);
