@@ -4,8 +4,6 @@
 //! on a single-valued field are merged into one by intersection. On a multi-valued field they can't be: a listener with the genres *rock*
 //! and *jazz* meets `rock` and `jazz` both. A conjunction that can never hold is left out, and an expression of which none is left is refused.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::expression::{
@@ -195,7 +193,8 @@ fn every(parts: &[Expression], negated: bool) -> Result<Vec<Draft<'_>>, DnfError
 /// A conjunction in the making; it can hold, as far as its values tell.
 #[derive(Clone, Default)]
 struct Draft<'e> {
-    fields: BTreeMap<Field, Wanted<'e>>,
+    /// Sorted by field; a handful.
+    fields: Vec<(Field, Wanted<'e>)>,
     checks: Vec<Check<'e>>,
 }
 
@@ -247,23 +246,23 @@ impl<'e> Draft<'e> {
             (false, false) => Wanted { sets: vec![terms], excluded: None },
             (false, true) => Wanted { sets: Vec::new(), excluded: Some(terms) },
         };
-        Some(Self { fields: BTreeMap::from([(field, wanted)]), checks: Vec::new() })
+        Some(Self { fields: vec![(field, wanted)], checks: Vec::new() })
     }
 
     fn checked(test: Test<'e>, negated: bool, empty: bool) -> Option<Self> {
         match (empty, negated) {
             (true, false) => None,
             (true, true) => Some(Self::default()),
-            (false, _) => Some(Self { fields: BTreeMap::new(), checks: vec![Check { negated, test }] }),
+            (false, _) => Some(Self { fields: Vec::new(), checks: vec![Check { negated, test }] }),
         }
     }
 
     /// Both together; none if they contradict each other.
     fn and(mut self, other: Self) -> Option<Self> {
         for (field, wanted) in other.fields {
-            match self.fields.entry(field) {
-                Entry::Vacant(place) => _ = place.insert(wanted),
-                Entry::Occupied(mut known) => *known.get_mut() = known.get().and(&wanted, field)?,
+            match self.fields.binary_search_by_key(&field, |(known, _)| *known) {
+                Err(place) => self.fields.insert(place, (field, wanted)),
+                Ok(place) => self.fields[place].1 = self.fields[place].1.and(&wanted, field)?,
             }
         }
         for check in &other.checks {

@@ -7,7 +7,7 @@
 //! learns of it from the feed, this one too.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -71,16 +71,23 @@ pub fn start(
     for key in stored.keys {
         keys.put(key);
     }
-    let state = CatalogState::new(stored.version, stored.entities);
-    if !store.is_shared() {
-        let entities = state.entities().map(|revision| revision.entity.clone()).collect();
-        publish(CatalogChange { version: state.version(), entities });
-    }
+    let (version, mut revisions) = (stored.version, stored.entities);
+    // Parents before children, as every change has them.
+    revisions.sort_by_cached_key(|revision| revision.entity.id());
+    let entities = (!store.is_shared()).then(|| revisions.iter().map(|revision| revision.entity.clone()).collect());
+    // Two large structures of the same entities, neither of which asks the other: a start is as long as the longer of them takes.
+    let state = thread::scope(|scope| {
+        let state = scope.spawn(|| CatalogState::new(version, revisions));
+        if let Some(entities) = entities {
+            publish(CatalogChange { version, entities });
+        }
+        state.join().expect("the state is made without a panic")
+    });
     let shared = Arc::new(Shared { state: RwLock::new(state), keys: LiveKeys::new(keys), store });
     let (commands, queue) = mpsc::channel(QUEUE_MAX);
     let writer = Writer::new(Arc::clone(&shared), publish);
     // A thread of its own: a synced commit blocks for milliseconds, which no worker of the HTTP server may.
-    let thread = std::thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("segue-campaign".to_owned())
         .spawn(move || writer.run(queue))
         .expect("the operating system gives a thread at start");

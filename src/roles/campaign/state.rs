@@ -19,14 +19,24 @@ pub struct CatalogState {
 }
 
 impl CatalogState {
-    /// The catalogue of these revisions, the newest of each entity.
+    /// The catalogue of these revisions, in any order; of several of one entity the newest counts. Made whole, not one by one: trees that are built of what is
+    /// sorted are full, and take half the memory.
     #[must_use]
-    pub fn new(version: u64, revisions: Vec<Arc<Revision>>) -> Self {
-        let mut state = Self { version, ..Self::default() };
-        for revision in revisions {
-            state.put(revision);
+    pub fn new(version: u64, mut revisions: Vec<Arc<Revision>>) -> Self {
+        revisions.sort_by_cached_key(|revision| (revision.entity.id(), revision.number));
+        // Of equal keys the last holds.
+        let entities: BTreeMap<EntityId, Arc<Revision>> =
+            revisions.into_iter().map(|revision| (revision.entity.id(), revision)).collect();
+        let pairs = |(id, revision): (&EntityId, &Arc<Revision>)| {
+            let id = *id;
+            ancestors(&revision.entity).into_iter().flatten().map(move |parent| (parent, id))
+        };
+        let children = entities.iter().flat_map(pairs).collect();
+        let mut counts = BTreeMap::new();
+        for id in entities.keys() {
+            *counts.entry(id.kind()).or_default() += 1;
         }
-        state
+        Self { version, entities, children, counts }
     }
 
     /// The catalogue version: 0 when empty. Of one process alone, one more with every commit that changes an entity; where servers share the catalogue, the

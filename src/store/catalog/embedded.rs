@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fjall::{Database, Keyspace, PersistMode};
 use prost::Message;
 
+use super::loading::decode_all;
 use super::rows::{StoredRevision, decode};
 use super::{CatalogStore, Committed, KeysSeen, Missed, StoredCatalog, chains};
 use crate::catalog::{EntityId, Revision};
@@ -80,11 +81,7 @@ impl EmbeddedCatalog {
             let key = StoredKey::decode(row.as_ref()).map_err(|error| damaged(KEYS, &id, error))?;
             keys.push(key.into_key().ok_or_else(|| damaged(KEYS, &id, "a field can't be right"))?);
         }
-        let mut entities = Vec::new();
-        for row in self.current.iter() {
-            let (id, row) = row.into_inner().map_err(read)?;
-            entities.push(Arc::new(decode(CURRENT, &id, &row)?));
-        }
+        let entities = decode_all(CURRENT, self.current.iter().map(|row| row.into_inner().map_err(read)))?;
         Ok(StoredCatalog { version, entities, keys })
     }
 

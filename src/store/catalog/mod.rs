@@ -6,6 +6,7 @@
 
 mod cql;
 mod embedded;
+mod loading;
 mod rows;
 
 use std::collections::BTreeMap;

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn rows_stay_readable() {
         let revision = Revision {
-            entity: Entity::Network(samples::network(samples::NETWORK)),
+            entity: Entity::from(samples::network(samples::NETWORK)),
             number: 7,
             created_at: WallMs(1),
             at: WallMs(7),
