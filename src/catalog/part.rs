@@ -42,6 +42,12 @@ impl Part {
         cursor.next(&self.index, &self.live, query).map(|document| self.lines[document as usize])
     }
 
+    /// Has the cursor pass over all line items above this rank.
+    pub(super) fn skip_to(&self, cursor: &mut Cursor, rank: Rank) {
+        let above = self.lines.partition_point(|line| line.rank > rank);
+        cursor.skip_to(&self.index, u32::try_from(above).expect("documents are numbered by 32 bits"));
+    }
+
     /// The rank above which the cursor finds nothing more.
     pub(super) fn bound(&self, cursor: &Cursor) -> Option<Rank> {
         cursor.position(&self.index).map(|document| self.lines[document as usize].rank)

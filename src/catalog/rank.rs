@@ -38,6 +38,9 @@ impl Rank {
 }
 
 impl Rank {
+    /// Every paid line item is above it, no house ad is.
+    pub const FIRST_OF_HOUSE: Self = Self { tier: Tier::House, worth: Micros(i64::MAX) };
+
     /// What 1,000 impressions are expected to bring: for CPM the price itself.
     #[must_use]
     pub const fn expected_cpm(self) -> Micros {

@@ -88,6 +88,11 @@ impl Scan<'_> {
         best?.1.take()
     }
 
+    /// Passes over all that is above this rank, without looking at it.
+    pub fn skip_to(&mut self, rank: Rank) {
+        self.sides.iter_mut().for_each(|side| side.skip_to(rank, self.resolved));
+    }
+
     /// The rank above which nothing unseen can be; none when nothing is left.
     #[must_use]
     pub fn bound(&self) -> Option<Rank> {
@@ -125,6 +130,23 @@ impl<'a> Side<'a> {
             Found::Candidate(candidate) => Some(candidate.rank),
             Found::NotBegun(_) | Found::NotLooked | Found::Below(_) | Found::Nothing => None,
         }
+    }
+
+    fn skip_to(&mut self, rank: Rank, resolved: &ResolvedBreak) {
+        let above = match self.found {
+            Found::NotBegun(first) => first > rank,
+            Found::Candidate(candidate) => candidate.rank > rank,
+            Found::NotLooked | Found::Below(_) => true,
+            Found::Nothing => false,
+        };
+        if !above {
+            return;
+        }
+        if let Found::NotBegun(_) = self.found {
+            self.cursor.start(&self.part.index, &resolved.query);
+        }
+        self.part.skip_to(self.cursor, rank);
+        self.found = Found::NotLooked;
     }
 
     fn take(&mut self) -> Option<Candidate> {

@@ -14,8 +14,13 @@
 //! are at least as good as any of them. When the answer is no, the pod of the candidates seen is the pod of all candidates, by value and by
 //! lot, and the scan ends. As classes are sets and the moments are counted, the set of candidates seen is a function of what the catalogue
 //! holds, and so is every byte of the decision.
+//!
+//! **Equals by thousands.** A class may be half the catalogue: whoever sells at one price has one. Among equals the lot decides, so a large class is looked at
+//! from the highest lot down ([`Class`]), and the same question, with the lot of the next as the most that an unseen one can have, ends it. Of a class that is
+//! larger than what is looked at in any case, only the highest lots are kept: another break has other lots, so all have their chance.
 
 use super::answer::{ChosenAd, Decision, Degradation, HeldBack, NextBreak, NoBreakReason, SpendRead};
+use super::class::Class;
 use super::eligibility::{self, Break};
 use super::excluded::Excluded;
 use super::price;
@@ -25,15 +30,15 @@ use super::spending::{Gate, Spending};
 use super::{preview, sponsorship};
 use crate::catalog::{Candidate, LineEntry, LineSlot, Rank, ResolvedBreak, ScanScratch, Snapshot};
 use crate::impressions::CLOCK_TOLERANCE_MS;
-use crate::model::{ListenerState, Now, Subscription, Tier};
+use crate::model::{ListenerState, Micros, Now, Subscription, Tier};
 use crate::pod::{self, MAX_CANDIDATES, PodCandidate, PodLimits, PodProblem, PodScratch, Unseen, is_improvable};
 
 /// Most candidates that are weighed against each other before house ads get their places: what is left of a search's limit is theirs.
 const MAX_PAID_CANDIDATES: usize = MAX_CANDIDATES - 32;
 
 /// Most paid line items that are looked at. Beyond it only house ads are, so that a break is filled even where thousands of line items match and none
-/// has money. About a millisecond.
-pub const MAX_CONSIDERED: u32 = 8_192;
+/// has money. Of house ads, which are all of one rank, as many at most. About a millisecond.
+pub const MAX_CONSIDERED: u32 = 4_096;
 
 /// The shortest that an ad nobody has seen can be, in milliseconds.
 const SHORTEST_AD_MS: u32 = 1;
@@ -53,6 +58,7 @@ struct Work {
     /// Those that passed every test, as they would be answered; a candidate's key in the problem is its place here.
     eligible: Vec<ChosenAd>,
     sponsors: Vec<LineSlot>,
+    class: Class,
     decision: Decision,
 }
 
@@ -61,7 +67,13 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         let problem = PodProblem::new(PodLimits { max_duration_ms: 0, max_ads: 0 });
-        let work = Work { problem, eligible: Vec::new(), sponsors: Vec::new(), decision: Decision::default() };
+        let work = Work {
+            problem,
+            eligible: Vec::new(),
+            sponsors: Vec::new(),
+            class: Class::default(),
+            decision: Decision::default(),
+        };
         Self { scan: ScanScratch::new(), pod: PodScratch::default(), work }
     }
 }
@@ -203,29 +215,79 @@ impl Round<'_> {
             let rank = candidate.rank;
             if let Some(before) = class.filter(|&before| before != rank) {
                 debug_assert!(before > rank, "a scan yields ranks in non-increasing order");
-                if self.is_final_before(before, rank, pod) && reach == Reach::UntilFinal {
+                let is_final = self.ends_class(before, pod) || self.is_final_before(before, rank, pod);
+                if is_final && reach == Reach::UntilFinal {
                     return;
                 }
             }
             class = Some(rank);
-            self.consider(candidate, reach);
+            if self.is_full && rank.tier != Tier::House && reach == Reach::UntilFinal {
+                self.passes_over();
+                scan.skip_to(Rank::FIRST_OF_HOUSE);
+            } else if reach == Reach::All || rank.tier == Tier::Sponsorship {
+                self.consider(candidate, reach);
+            } else {
+                self.work.class.add(candidate, self.of.seed);
+            }
         }
-        if class.is_some_and(|last| last.tier == Tier::Sponsorship) {
-            self.consider_sponsors();
+        match class {
+            Some(last) if last.tier == Tier::Sponsorship => self.consider_sponsors(),
+            Some(last) => _ = self.ends_class(last, pod),
+            None => {}
         }
     }
 
-    /// Between two classes: whether nothing of the next class or after it can improve the pod. Keeps the candidates within their limits.
+    /// Looks at what was gathered of a class, from the highest lot down where it is large. Whether nothing unseen can improve the pod.
+    fn ends_class(&mut self, rank: Rank, pod: &mut PodScratch) -> bool {
+        let mut class = std::mem::take(&mut self.work.class);
+        let mut is_final = false;
+        while let Some(next) = class.take_next(self.of.seed) {
+            for lot in next {
+                self.consider(lot.candidate, Reach::UntilFinal);
+            }
+            let Some(tie) = class.highest_left() else { break };
+            self.is_full |= self.work.decision.considered >= MAX_CONSIDERED;
+            if self.is_full && rank.tier != Tier::House {
+                break;
+            }
+            is_final = self.work.problem.len() >= self.next_check && self.is_final(rank, tie, pod);
+            if is_final {
+                break;
+            }
+        }
+        if !is_final && class.has_left() {
+            self.passes_over();
+        }
+        class.clear();
+        self.work.class = class;
+        is_final
+    }
+
+    /// Leaves candidates unseen that might have been in a better pod. However many they are, it is one reason and one candidate more.
+    fn passes_over(&mut self) {
+        let decision = &mut self.work.decision;
+        decision.degradation = decision.degradation.max(Degradation::SearchLimited);
+        decision.considered = decision.considered.saturating_add(1);
+        decision.reasons.add(NoFillReason::BeyondLimit);
+    }
+
+    /// Between two classes: whether nothing of the next class or after it can improve the pod.
     fn is_final_before(&mut self, before: Rank, next: Rank, scratch: &mut PodScratch) -> bool {
         if before.tier == Tier::Sponsorship && next.tier != Tier::Sponsorship {
             self.consider_sponsors();
         }
-        let problem = &mut self.work.problem;
+        let problem = &self.work.problem;
         let is_new_tier = before.tier != next.tier && !problem.is_empty();
         if problem.len() < self.next_check && !is_new_tier {
             self.is_full |= self.work.decision.considered >= MAX_CONSIDERED;
             return false;
         }
+        self.is_final(next, u64::MAX, scratch)
+    }
+
+    /// Whether nothing of that rank and at most that lot, or of a lesser rank, can improve the pod. Keeps the candidates within their limits.
+    fn is_final(&mut self, next: Rank, tie: u64, scratch: &mut PodScratch) -> bool {
+        let problem = &mut self.work.problem;
         problem.prune();
         self.is_full |= problem.len() >= MAX_PAID_CANDIDATES || self.work.decision.considered >= MAX_CONSIDERED;
         if problem.truncate(MAX_PAID_CANDIDATES) {
@@ -233,7 +295,11 @@ impl Round<'_> {
         }
         self.next_check = problem.len() + problem.len().max(usize::from(self.of.limits.max_ads)).max(1);
         let value = pod::solve(problem, scratch).value;
-        let unseen = Unseen { tier: next.tier, value: price::pod_value(next.worth), duration_ms: SHORTEST_AD_MS };
+        let (tier, worth) = (next.tier, price::pod_value(next.worth));
+        // What is worth less must count for less: at the ends of its range a value does not tell two worths apart, and lots alone would.
+        let is_told_apart = next.worth <= Micros::ZERO || price::pod_value(Micros(next.worth.0 - 1)) < worth;
+        let tie = if is_told_apart { tie } else { u64::MAX };
+        let unseen = Unseen { tier, value: worth, tie, duration_ms: SHORTEST_AD_MS };
         !is_improvable(problem, unseen, value, scratch)
     }
 
@@ -241,11 +307,6 @@ impl Round<'_> {
         let Candidate { rank: Rank { tier, .. }, slot, line_item_id } = candidate;
         let decision = &mut self.work.decision;
         decision.considered = decision.considered.saturating_add(1);
-        if self.is_full && tier != Tier::House && reach == Reach::UntilFinal {
-            decision.degradation = decision.degradation.max(Degradation::SearchLimited);
-            decision.reasons.add(NoFillReason::BeyondLimit);
-            return;
-        }
         // A share of voice is a share of all breaks in which a sponsor runs, so what holds one back is asked once that is known.
         let asks_first = reach == Reach::UntilFinal && tier != Tier::Sponsorship;
         let gate = asks_first.then(|| self.inputs.spending.gate(slot));

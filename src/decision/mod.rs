@@ -1,6 +1,7 @@
 //! The decision: which ads one listener hears in one break.
 
 mod answer;
+mod class;
 mod decide;
 mod eligibility;
 mod excluded;

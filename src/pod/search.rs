@@ -45,6 +45,8 @@ pub struct Unseen {
     pub tier: Tier,
     /// Most that one can be worth.
     pub value: i64,
+    /// Highest lot of one that is worth so much: what is worth less may have any, because it is the worth that counts first.
+    pub tie: u64,
     /// Shortest that one can be, in milliseconds.
     pub duration_ms: u32,
 }
@@ -109,7 +111,7 @@ pub fn solve<'s>(problem: &PodProblem, scratch: &'s mut PodScratch) -> &'s Pod {
 /// Whether candidates that nobody has seen could make a better pod than one worth `value`, the best of the problem's own.
 ///
 /// The unseen ones are stood for by as many jokers as the pod has places, each as good and as short as an unseen one can be, with the highest
-/// lot, and competing with nothing. Any pod with unseen candidates becomes one with jokers in their places that keeps to the limits and is worth
+/// lot of the best, and competing with nothing. Any pod with unseen candidates becomes one with jokers in their places that keeps to the limits and is worth
 /// no less. So when no pod with jokers is better, none with unseen candidates is, not even by lot. "Yes" may be wrong (also when the search
 /// meets its limit), "no" never is.
 pub fn is_improvable(problem: &PodProblem, unseen: Unseen, value: PodValue, scratch: &mut PodScratch) -> bool {
@@ -240,7 +242,7 @@ impl Item {
             advertiser_id: AdvertiserId::from_u128(0),
             tier: unseen.tier,
             value: unseen.value,
-            tie: u64::MAX,
+            tie: unseen.tie,
             duration_ms: unseen.duration_ms,
             category: None,
         };

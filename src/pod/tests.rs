@@ -156,6 +156,7 @@ fn what_is_unseen_never_improves_a_pod_that_is_said_to_be_final() {
             let bound = Unseen {
                 tier: first.candidate.tier,
                 value: first.candidate.value,
+                tie: first.candidate.tie,
                 duration_ms: unseen.iter().map(|ad| ad.candidate.duration_ms).min().unwrap(),
             };
             let problem = problem_of(seen, limits);

@@ -1,6 +1,7 @@
 //! Decisions against brute force, in every layout, in two processes, and made again from what they recorded.
 
 mod brute_force;
+mod equals;
 mod explanations;
 mod layouts;
 mod world;

@@ -130,6 +130,17 @@ impl Cursor {
         first
     }
 
+    /// Passes over every document before this one.
+    pub fn skip_to(&mut self, index: &Index, document: u32) {
+        self.seen = self.seen.max(document);
+        for arm in &mut self.arms {
+            let block = index.shelves[arm.shelf].block_of(document);
+            if block >= arm.next_block {
+                arm.begin_at(block);
+            }
+        }
+    }
+
     /// No document before this one is still to come; none when no document is.
     #[must_use]
     pub fn position(&self, index: &Index) -> Option<u32> {
@@ -146,9 +157,16 @@ impl Cursor {
 }
 
 impl Arm {
-    fn new(shelf: usize, mut found: Vec<u32>) -> Self {
-        found.clear();
-        Self { shelf, next_block: 0, passed: Row::ZEROS, read_words: WORDS, found, yielded: 0 }
+    fn new(shelf: usize, found: Vec<u32>) -> Self {
+        let mut arm = Self { shelf, next_block: 0, passed: Row::ZEROS, read_words: WORDS, found, yielded: 0 };
+        arm.begin_at(0);
+        arm
+    }
+
+    /// Has nothing before this block left to yield.
+    fn begin_at(&mut self, block: usize) {
+        self.found.clear();
+        (self.next_block, self.passed, self.read_words, self.yielded) = (block, Row::ZEROS, WORDS, 0);
     }
 
     /// Enters the next block, of whose entries these passed its rows.

@@ -203,6 +203,11 @@ impl Shelf {
         self.documents.get(block * BLOCK).copied()
     }
 
+    /// The block with the first entry that is of no document before this one; the number of blocks where there is none.
+    pub(super) fn block_of(&self, document: u32) -> usize {
+        self.documents.partition_point(|of| *of < document) / BLOCK
+    }
+
     /// Gives back room that was not needed.
     pub(super) fn shrink(&mut self) {
         self.rows.shrink_to_fit();

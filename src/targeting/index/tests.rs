@@ -116,6 +116,15 @@ fn every_way_to_build_agrees_with_the_definition() {
                 let expected = expected(&documents, &live, &query);
                 assert_eq!(found(&index, &live, &query, &mut cursor), expected, "{count} of seed {seed}, {sizes:?}");
                 (pairs, matches) = (pairs + count, matches + expected.len());
+                // Passing over some of them, at the front or on the way, leaves exactly those behind.
+                let to = draws.below(u32::try_from(count).expect("few") + 2);
+                cursor.start(&index, &query);
+                let yielded: Vec<u32> =
+                    (0..draws.below(3)).filter_map(|_| cursor.next(&index, &live, &query)).collect();
+                cursor.skip_to(&index, to);
+                let rest: Vec<u32> = std::iter::from_fn(|| cursor.next(&index, &live, &query)).collect();
+                let behind = expected.iter().copied().skip(yielded.len()).filter(|document| *document >= to);
+                assert_eq!(rest, behind.collect::<Vec<_>>(), "{count} of seed {seed}, {sizes:?}, on to {to}");
             }
         }
     }
