@@ -54,13 +54,19 @@ impl Rows {
     /// Writes changes, in one batch that a crash of the process does not lose once this returned.
     pub(super) fn apply(&self, changes: &[ListenerChange]) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
+        // Nearly all of a batch are of one week: it is looked up by name once.
+        let mut last: Option<(i64, Keyspace)> = None;
         for change in changes {
             if let Some(head) = &change.head {
                 batch.insert(&self.heads, change.key.0, head.as_slice());
             }
             for exposure in &change.put {
-                let week = self.week_or_new(week_of(exposure.at))?;
-                batch.insert(&week, exposure_key(change.key, exposure), stored_exposure(exposure).encode_to_vec());
+                let of = week_of(exposure.at);
+                let week = match &last {
+                    Some((known, week)) if *known == of => week,
+                    Some(_) | None => &last.insert((of, self.week_or_new(of)?)).1,
+                };
+                batch.insert(week, exposure_key(change.key, exposure), stored_exposure(exposure).encode_to_vec());
             }
             for exposure in &change.gone {
                 if let Some(week) = self.week(week_of(exposure.at))? {

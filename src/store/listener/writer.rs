@@ -16,7 +16,7 @@ use crate::model::ListenerKey;
 const BATCH: usize = 1_024;
 /// After a batch of changes the writer rests for so long: the next batch is of all that came meanwhile, and those who hand over need not wake it. Nobody waits
 /// for a change; who waits for a flush waits a moment longer.
-const REST: Duration = Duration::from_millis(5);
+const REST: Duration = Duration::from_millis(20);
 
 type Answer = SyncSender<Result<(), StoreError>>;
 
