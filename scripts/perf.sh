@@ -20,15 +20,15 @@ piece() {
     [ $? -le 1 ] || echo "$name could not be measured" >&2
 }
 
-long=300 players=yes
-if [ -n "${QUICK:-}" ]; then long=40 players=""; fi
+long=300 players=yes rounds=4
+if [ -n "${QUICK:-}" ]; then long=40 players="" rounds=2; fi
 piece index target/release/segue-perf index
 piece decide target/release/segue-perf decide --listeners 500
 piece updates target/release/segue-perf updates --seconds "$long"
 piece hostile target/release/segue-perf hostile
 piece peers target/release/segue-peers
 for line_items in 100000 1000000; do
-    piece "http-$line_items" target/release/segue-loadtest compare --line-items "$line_items"
+    piece "http-$line_items" target/release/segue-loadtest compare --rounds "$rounds" --line-items "$line_items"
 done
 piece start target/release/segue-loadtest start --line-items 1000000 --rounds 1
 if [ -n "$players" ]; then
