@@ -22,8 +22,8 @@ use crate::targeting::index::Document;
 pub(super) struct Limits {
     /// In the delta beyond which it is to be folded into the middle: building a delta of this size takes about 2 ms, and that is the price of each change.
     pub(super) delta_wanted: usize,
-    /// In the middle beyond which a new base is wanted instead. Where a million line items change a thousand times a second, folding costs 1.5 µs a second for each
-    /// line item of the middle, and a base 6 s each time that the middle is full: together they are least at about this size.
+    /// In the middle beyond which a new base is wanted instead. Where a million line items change a thousand times a second, that is once in a minute, and a base takes 6 to 7 s
+    /// of a core; a larger middle is dearer to fold, which happens once a second.
     pub(super) middle_wanted: usize,
     /// Changed at once beyond which a new base is built at once, as in a bulk load.
     pub(super) bulk: usize,
