@@ -18,7 +18,6 @@ use super::player::{self, Player};
 use super::reports::{self, ReportsApi};
 use super::servers::{self, ServersApi};
 use super::verdicts::{self, VerdictsApi};
-use crate::background;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::telemetry::{Metric, Metrics, RequestIds};
@@ -70,8 +69,6 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let control = parts.control;
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
-        // Made once on the thread of each worker.
-        background::answer_soon();
         App::new()
             .wrap(from_fn(around))
             .app_data(wrapper.clone())

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// Rows that one thread decodes before it takes more.
 const BATCH: usize = 4_096;
-/// Most threads. The rows are read by one, and it is not much faster than four.
+/// Most threads: the rows are read by one.
 const THREADS_MAX: usize = 4;
 
 /// A row with its key.
