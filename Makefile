@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench perf loadtest cost fuzz lint check-tools peers pairs instructions hostile
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench perf loadtest cost fuzz lint matrix check-tools peers pairs instructions hostile
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -35,6 +35,9 @@ flips: check-tools ## Changed bytes in a data directory: each found by the audit
 pairs: check-tools ## The index against its definition while snapshots are swapped under readers [PAIRS=1000000] [SEED=1]
 	@SEGUE_PAIRS=$(if $(PAIRS),$(PAIRS),1000000) SEGUE_PAIRS_SEED=$(if $(SEED),$(SEED),1) \
 	cargo test --quiet --lib -- --nocapture catalog::pairs
+
+matrix: check-tools ## The authorization matrix: every endpoint, as each role, about own, foreign and absent ids
+	cargo test --quiet --test it -- --nocapture authorization
 
 test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table of what was skipped [ENGINES=none: without]
 	@scripts/test.sh

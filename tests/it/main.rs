@@ -1,5 +1,6 @@
 //! Integration tests: one binary, so that there is one link.
 
+mod authorization;
 mod bad_input;
 mod beacons;
 mod canaries;
