@@ -136,7 +136,7 @@ async fn around(
 
 /// The route as a word of the program: what a client put into its path is no label.
 fn route_word(request: &HttpRequest) -> &'static str {
-    const ROUTES: [(&str, &str); 12] = [
+    const ROUTES: [(&str, &str); 13] = [
         ("/v1/ad-breaks", "ad_breaks"),
         ("/v1/t/", "beacons"),
         ("/v1/c/", "clicks"),
@@ -148,6 +148,7 @@ fn route_word(request: &HttpRequest) -> &'static str {
         ("/healthz", "healthz"),
         ("/readyz", "readyz"),
         ("/metrics", "metrics"),
+        ("/docs", "docs"),
         ("/v1/", "campaigns"),
     ];
     let path = request.path();

@@ -31,6 +31,21 @@ fn what_was_asked_is_counted_and_named() {
 }
 
 #[test]
+fn the_description_is_there_to_read_and_asks_no_other_host() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[]);
+    let page = server.request("GET", "/docs/", &[], b"");
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page:?}");
+    for word in ["src=\"", "href=\""] {
+        let mut targets = page.body.split(word).skip(1);
+        assert!(targets.all(|target| target.starts_with("./") || target.starts_with("index.css")), "{}", page.body);
+    }
+    let start = server.request("GET", "/docs/swagger-initializer.js", &[], b"");
+    assert!(start.body.contains("/v1/openapi.json"), "{}", start.body);
+}
+
+#[test]
 fn the_first_request_of_the_readme_is_answered() {
     let folder = folder();
     let server = Server::start(folder.path(), &[]);

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_swagger_ui::SwaggerUi;
 
 use super::keys::{__path_create_key, __path_list_keys, __path_read_key, __path_revoke_key};
 use super::{advertisers, campaigns, creatives, line_items, networks};
@@ -50,6 +51,15 @@ pub fn openapi_json(description: &utoipa::openapi::OpenApi) -> String {
     let mut text = description.to_pretty_json().expect("a description serialises");
     text.push('\n');
     text
+}
+
+/// Where people read the description, and try it out.
+pub(super) const DOCS_PATH: &str = "/docs";
+
+/// A page of the description at [`DOCS_PATH`], served from the program itself: it asks no other host for anything.
+pub(super) fn docs() -> SwaggerUi {
+    let config = utoipa_swagger_ui::Config::from("/v1/openapi.json").try_it_out_enabled(true).persist_authorization(false);
+    SwaggerUi::new(format!("{DOCS_PATH}/{{_:.*}}")).config(config)
 }
 
 /// Serves the description.
