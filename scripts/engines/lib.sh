@@ -2,16 +2,16 @@
 #
 #   engines_missing   says on one line what the machine lacks; nothing when it lacks nothing
 #   engines_start     begins to fetch and start them, in the background
-#   engines_await     waits until they answer, and exports their addresses: SEGUE_TEST_KAFKA, SEGUE_TEST_CQL, ...
+#   engines_await     waits until they answer, and exports their addresses: SEGUE_TEST_KAFKA, SEGUE_TEST_CQL, SEGUE_TEST_WEBDRIVER, ...
 #   engines_stop      ends them and removes what they wrote; for a trap on EXIT
 #
 # Jars come through Maven, by Maven's own settings, and are kept in SEGUE_ENGINES_CACHE by what they were asked for. So are a Python for the consumers that
-# tests run and a Helm for the chart's, which are no engines but come the same way. ENGINES names those to start, such as "kafka python"; all of them
-# without it.
+# tests run, a Helm for the chart's and a driver of browsers, which are no engines but come the same way. ENGINES names those to start, such as
+# "kafka python"; all of them without it.
 
 engines_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$engines_scripts/kept.sh"
-read -ra engines_names <<<"${ENGINES:-kafka cassandra cassandra-locked python helm}"
+read -ra engines_names <<<"${ENGINES:-kafka cassandra cassandra-locked python helm browser}"
 [ "${engines_names[*]}" != none ] || engines_names=()
 engines_dir=""
 engines_starting=()
@@ -26,6 +26,7 @@ engines_environment() {
     case $1 in
     python) printf '%s\n' "$engines_scripts/../../examples/python/environment.sh" ;;
     helm) printf '%s\n' "$engines_scripts/../helm/environment.sh" ;;
+    browser) printf '%s\n' "$engines_scripts/browser/environment.sh" ;;
     esac
 }
 
