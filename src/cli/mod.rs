@@ -5,6 +5,7 @@
 
 mod audit;
 mod config;
+mod ctl;
 mod dead_letter;
 mod demo;
 mod invoice;
@@ -67,6 +68,8 @@ enum Command {
     Schema(schema::Args),
     /// Segments of listeners: import them, each until a moment.
     Segments(segments::Args),
+    /// The campaign API from a terminal: list, change and diagnose what a running server has.
+    Ctl(ctl::Args),
     /// Check, print or explain the configuration.
     Config(config::Args),
     /// Play a made-up network with listeners on a real server, and check its books.
@@ -143,6 +146,7 @@ fn dispatch(command: &Command) -> Result<Exit, Failure> {
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Segments(args) => segments::run(args),
+        Command::Ctl(args) => ctl::run(args),
         Command::Config(args) => config::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(args),

@@ -8,6 +8,7 @@ mod catalogue;
 mod cluster;
 mod command_line;
 mod cql;
+mod ctl;
 mod engines;
 mod event_log;
 mod first_ad;

@@ -64,7 +64,10 @@ impl Caller {
 /// Mounts the API. Paths that nobody else serves below `/v1` should end in [`no_such_path`].
 pub fn configure(api: CampaignApi) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        config.app_data(Data::new(api)).route("/v1/openapi.json", web::get().to(openapi::serve)).service(openapi::docs());
+        config
+            .app_data(Data::new(api))
+            .route("/v1/openapi.json", web::get().to(openapi::serve))
+            .service(openapi::docs());
         networks::mount(config);
         advertisers::mount(config);
         campaigns::mount(config);

@@ -58,7 +58,8 @@ pub(super) const DOCS_PATH: &str = "/docs";
 
 /// A page of the description at [`DOCS_PATH`], served from the program itself: it asks no other host for anything.
 pub(super) fn docs() -> SwaggerUi {
-    let config = utoipa_swagger_ui::Config::from("/v1/openapi.json").try_it_out_enabled(true).persist_authorization(false);
+    let config =
+        utoipa_swagger_ui::Config::from("/v1/openapi.json").try_it_out_enabled(true).persist_authorization(false);
     SwaggerUi::new(format!("{DOCS_PATH}/{{_:.*}}")).config(config)
 }
 

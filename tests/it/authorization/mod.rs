@@ -85,7 +85,7 @@ fn ask(world: &World, rule: &Rule, caller: Caller, relation: Relation) -> Asked 
     let changes = rule.method != "GET" && rule.path.contains("{id}");
     let id = world.subject(rule.subject, caller, relation, changes);
     let before = world.state(rule.subject, relation, &id);
-    let creative = world.creative(if world.sees(caller, rule.subject, relation) { relation } else { Relation::Own });
+    let creative = world.creative(if caller.sees(rule.subject, relation) { relation } else { Relation::Own });
     let request = (rule.request)(&About { id: &id, creative });
     let mut target = rule.path.replace("{id}", &id).replace("{advertiser}", &id);
     for (name, value) in [("{month}", "2026-11"), ("{event}", "impression"), ("{token}", "forged")] {
@@ -115,7 +115,7 @@ fn judge(
     let takes = rule.callers.contains(&caller);
     let wanted: &[u16] = if matches!(caller, Caller::Nobody | Caller::Revoked) {
         &[401]
-    } else if world.sees(caller, rule.subject, relation) {
+    } else if caller.sees(rule.subject, relation) {
         if takes { &[rule.answer] } else { &[403] }
     } else if (status, &asked.neutral) != (absent.answer.status, &absent.neutral) {
         return Err(format!("not what an absent id gets: {} {}", absent.answer.status, absent.neutral));

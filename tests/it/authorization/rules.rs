@@ -13,10 +13,6 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn content_type(&self, method: &str) -> &'static str {
-        if method == "PATCH" { "application/merge-patch+json" } else { "application/json" }
-    }
-
     fn of(body: &Value) -> Self {
         Self { body: body.to_string(), ..Self::default() }
     }

@@ -43,6 +43,15 @@ impl Caller {
             Self::Operator => "operator",
         }
     }
+
+    /// Whether a caller, whose role an endpoint takes, sees what it asks about.
+    pub(super) fn sees(self, subject: Subject, relation: Relation) -> bool {
+        match (subject, relation) {
+            (Subject::Nothing, _) | (_, Relation::Own) => true,
+            (_, Relation::Neighbour) => self != Self::Advertiser,
+            (_, Relation::Foreign | Relation::Absent) => false,
+        }
+    }
 }
 
 /// What an endpoint's id names.
@@ -184,15 +193,6 @@ impl World {
         tag.or_else(|| Some(answer.json()["revoked_at"].to_string()))
     }
 
-    /// Whether a caller, whose role an endpoint takes, sees what it asks about.
-    pub(super) fn sees(&self, caller: Caller, subject: Subject, relation: Relation) -> bool {
-        match (subject, relation) {
-            (Subject::Nothing, _) | (_, Relation::Own) => true,
-            (_, Relation::Neighbour) => caller != Caller::Advertiser,
-            (_, Relation::Foreign | Relation::Absent) => false,
-        }
-    }
-
     /// The ids that a caller must never read.
     pub(super) fn hidden_from(&self, caller: Caller) -> impl Iterator<Item = &String> {
         let foreign = self.foreign.ids().into_iter().chain([&self.foreign.network]);
@@ -269,7 +269,8 @@ impl Owner {
 
 fn send(server: &Server, key: &str, method: &str, target: &str, request: &Request, if_match: Option<&str>) -> Answer {
     let authorization = format!("Bearer {key}");
-    let mut headers = vec![("Content-Type", request.content_type(method))];
+    let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let mut headers = vec![("Content-Type", content_type)];
     if !key.is_empty() {
         headers.push(("Authorization", &authorization));
     }
