@@ -9,6 +9,7 @@ mod cluster;
 mod command_line;
 mod cql;
 mod ctl;
+mod docs;
 mod engines;
 mod event_log;
 mod first_ad;
