@@ -6,6 +6,7 @@
 
 pub mod accounting;
 pub mod app;
+pub mod assets;
 pub mod background;
 pub mod caps;
 pub mod catalog;

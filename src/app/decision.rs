@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::assets::signer;
 use super::system::{joined, spawn};
 use super::{Base, Side};
 use crate::background;
 use crate::caps::strict::Hearing;
 use crate::clock::Clock;
-use crate::config::InvalidTrafficConfig;
+use crate::config::{Config, InvalidTrafficConfig};
 use crate::http::client::Senders;
 use crate::http::player::Player;
 use crate::impressions::ListenerSecret;
@@ -147,8 +148,14 @@ pub(super) fn player(
         api_keys,
         clock: clock.clone(),
         metrics: metrics.clone(),
-        public_url: config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        signer: signer(base, address),
+        public_url: public_url(config, address),
     })
+}
+
+/// What URLs begin with.
+pub(super) fn public_url(config: &Config, address: SocketAddr) -> String {
+    config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"))
 }
 
 /// The lists of invalid traffic, read from their files.

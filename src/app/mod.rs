@@ -5,6 +5,7 @@
 //! log, this server closed in the register → journals closed. Each part's thread is joined; none outlives [`Running::stop`].
 
 mod accounting;
+mod assets;
 mod catalogue;
 pub mod cluster;
 mod decision;
@@ -21,6 +22,7 @@ use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 
 use self::accounting::{faults, start_accounting};
+use self::assets::Files;
 use self::catalogue::publish_to;
 use self::decision::{Observers, observe, player};
 use self::looks::{gets_leases, goes_on, show_counts};
@@ -173,13 +175,15 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let listeners = Arc::new(Listeners::open(rows, in_memory, entropy.clone()));
     let (listener, address) = bind(config)?;
     let player = player(&base, &side, (&listeners, samples), Hearing::Everything, campaigns.live_keys(), address)?;
+    let files = Files::open(&base, address)?;
     let (counted, looked_up) = (log.clone(), Arc::clone(&listeners));
     let gauges = Box::new(move |metrics: &Metrics| show_counts(metrics, &counted, Some(&looked_up)));
     let health = health(log, &accounting, &side.leases, &lights);
     let parts = server::Parts {
         player: Some(player),
         admin: Admin { health: health.clone(), metrics: metrics.clone(), gauges },
-        control: Some(control(&base, &campaigns, &store, &accounting)?),
+        control: Some(control(&base, &campaigns, &store, (&accounting, &files))?),
+        files: Some(files.serving(&base)),
         request_ids: RequestIds::new(boot_id),
         clock: clock.clone(),
     };
@@ -202,7 +206,7 @@ fn control(
     base: &Base<'_>,
     campaigns: &CampaignHandle,
     store: &Store,
-    accounting: &AccountingHandle,
+    (accounting, files): (&AccountingHandle, &Files),
 ) -> anyhow::Result<server::Control> {
     let (campaigns, clock, metrics) = (campaigns.clone(), base.clock.clone(), base.metrics.clone());
     let register = accounting.watch();
@@ -229,7 +233,14 @@ fn control(
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
-        campaigns: CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics },
+        assets: Some(files.taking(base, &campaigns)),
+        campaigns: CampaignApi {
+            campaigns,
+            clock,
+            entropy: base.entropy.clone(),
+            metrics,
+            assets: Some(files.store.clone()),
+        },
     })
 }
 

@@ -3,6 +3,7 @@
 //! Settings come from defaults, a file, the environment and flags, the later over the earlier. `raw` holds them as typed, [`Config`] as
 //! valid values with their units. All that is wrong is told at once, each with its name, the reason and where it came from.
 
+mod assets;
 mod cql;
 mod kafka;
 mod raw;
@@ -18,6 +19,7 @@ use crate::event_log::kafka::{Compression, Connection};
 use crate::impressions::HeardRule;
 use crate::store::cql::CqlConnection;
 use raw::RawConfig;
+pub use assets::AssetsConfig;
 pub use raw::{Problem, Sources};
 pub use roles::{Roles, SharedRoles};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
@@ -37,6 +39,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// Ad decisions.
     pub decision: DecisionConfig,
+    /// Creatives' files.
+    pub assets: AssetsConfig,
     /// The money.
     pub accounting: AccountingConfig,
     /// Invalid traffic.
@@ -219,6 +223,7 @@ impl Config {
                     probe_one_in: raw.number_u32("decision.heard_probe_one_in"),
                 },
             },
+            assets: assets::read(raw),
             accounting: AccountingConfig {
                 commit_interval_ms: raw.number("accounting.commit_interval_ms"),
                 lease_seconds: raw.number("accounting.lease_seconds"),
@@ -248,11 +253,21 @@ impl Config {
     }
 
     fn check_together(&self, raw: &mut RawConfig) {
+        if self.assets.limits.duration_ms_min > self.assets.limits.duration_ms_max {
+            let reason = format!("must be at most assets.max_duration_ms, {}", self.assets.limits.duration_ms_max);
+            raw.refuse_together("assets.min_duration_ms", reason);
+        }
         if self.roles != Roles::All {
             let missing = [("kafka.brokers", self.kafka.is_none()), ("cql.hosts", self.cql.is_none())];
             for (setting, _) in missing.into_iter().filter(|(_, missing)| *missing) {
                 raw.refuse_together(setting, "must be set where server.roles is not all: servers share it".to_owned());
             }
+        }
+        if let Roles::Some(SharedRoles { assets: true, .. }) = self.roles
+            && self.assets.dir.is_none()
+        {
+            let reason = "must be set where the role assets is one of many servers': campaign puts files there".to_owned();
+            raw.refuse_together("assets.dir", reason);
         }
         // Fewer than four segments: the one being written, the next, and nothing to keep.
         if self.journal.quota_bytes / 4 < self.journal.segment_bytes {

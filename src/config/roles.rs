@@ -20,6 +20,8 @@ pub struct SharedRoles {
     pub accounting: bool,
     /// Makes listeners' taste of what they played.
     pub profile: bool,
+    /// Serves creatives' files.
+    pub assets: bool,
 }
 
 /// Reads the setting.
@@ -35,10 +37,11 @@ pub(super) fn read(text: &str) -> Result<Roles, String> {
             "campaign" => roles.campaign = true,
             "accounting" => roles.accounting = true,
             "profile" => roles.profile = true,
+            "assets" => roles.assets = true,
             "all" => return Err("all stands alone".to_owned()),
             _ => {
                 return Err(format!(
-                    "{word:?} is no role; expected all, decision, beacon, campaign, accounting or profile"
+                    "{word:?} is no role; expected all, decision, beacon, campaign, accounting, profile or assets"
                 ));
             }
         }
@@ -56,19 +59,20 @@ mod tests {
     #[test]
     fn roles_are_read_and_what_is_none_is_told() {
         let some = |decision, campaign, accounting| {
-            Ok(Roles::Some(SharedRoles { decision, campaign, accounting, profile: false }))
+            Ok(Roles::Some(SharedRoles { decision, campaign, accounting, ..SharedRoles::default() }))
         };
         assert_eq!(read("all"), Ok(Roles::All));
         assert_eq!(read("decision,beacon"), some(true, false, false));
         assert_eq!(read("accounting"), some(false, false, true));
         assert_eq!(read(" beacon, campaign , decision,accounting"), some(true, true, true));
         assert_eq!(read("profile"), Ok(Roles::Some(SharedRoles { profile: true, ..SharedRoles::default() })));
+        assert_eq!(read("assets"), Ok(Roles::Some(SharedRoles { assets: true, ..SharedRoles::default() })));
         for (text, reason) in [
             ("", "\"\" is no role"),
             ("decision", "go together"),
             ("beacon", "go together"),
             ("campaign,all", "stands alone"),
-            ("assets", "\"assets\" is no role"),
+            ("asset", "\"asset\" is no role"),
         ] {
             assert!(read(text).expect_err("refused").contains(reason), "{text}");
         }

@@ -3,6 +3,7 @@
 use utoipa::OpenApi;
 
 pub mod admin;
+pub mod assets;
 pub mod auth;
 pub mod beacon;
 pub mod campaigns;
@@ -26,6 +27,15 @@ pub mod verdicts;
         beacon::post_batch,
         beacon::get_click,
         reports::get_report,
+        assets::post_asset,
+        assets::read_asset,
+        assets::create_upload,
+        assets::look_at_upload,
+        assets::read_upload,
+        assets::append_upload,
+        assets::end_upload,
+        assets::get_file,
+        assets::head_file,
         servers::list_servers,
         invoices::get_invoice,
         verdicts::post_verdict,
@@ -35,6 +45,7 @@ pub mod verdicts;
     ),
     tags(
         (name = "player", description = "For players: ad breaks, beacons, forgetting a listener."),
+        (name = "assets", description = "Creatives' files."),
         (name = "reports", description = "Delivery, balances and invoices."),
         (name = "operation", description = "For whoever runs the server.")
     )

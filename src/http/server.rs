@@ -11,6 +11,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpRequest, HttpServer, web};
 
 use super::admin::{self, Admin};
+use super::assets::{self, AssetsApi, FilesApi};
 use super::beacon;
 use super::campaigns::{self, CampaignApi};
 use super::invoices;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub admin: Admin,
     /// What advertisers and operators ask for.
     pub control: Option<Control>,
+    /// Serves creatives' files.
+    pub files: Option<FilesApi>,
     /// Names requests.
     pub request_ids: RequestIds,
     /// The time.
@@ -47,6 +50,8 @@ pub struct Control {
     pub servers: ServersApi,
     /// Verdicts on traffic.
     pub verdicts: VerdictsApi,
+    /// Takes creatives' files, where some are kept.
+    pub assets: Option<AssetsApi>,
 }
 
 /// What the wrapper around every request needs.
@@ -66,7 +71,7 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
     let wrapper = web::Data::new(Wrapper { request_ids: parts.request_ids, clock: parts.clock, metrics });
     let player = parts.player.map(web::Data::new);
     let admin = web::Data::new(parts.admin);
-    let control = parts.control;
+    let (control, files) = (parts.control, parts.files);
     let drain_seconds = config.shutdown_drain_ms.div_ceil(1_000);
     let server = HttpServer::new(move || {
         App::new()
@@ -76,6 +81,7 @@ pub fn serve(listener: TcpListener, config: &Config, parts: Parts) -> std::io::R
             .app_data(web::PayloadConfig::new(limit))
             .configure(|config| mount_player(config, player.as_ref()))
             .configure(|config| mount_control(config, control.as_ref()))
+            .configure(|config| mount_files(config, files.as_ref()))
             .configure(admin::configure)
             .default_service(web::to(campaigns::no_such_path))
     });
@@ -96,13 +102,22 @@ fn mount_player(config: &mut web::ServiceConfig, player: Option<&web::Data<Playe
 }
 
 fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
-    if let Some(Control { campaigns, reports, servers, verdicts }) = control.cloned() {
+    if let Some(Control { campaigns, reports, servers, verdicts, assets }) = control.cloned() {
+        if let Some(assets) = assets {
+            config.configure(assets::configure(assets));
+        }
         config
             .configure(campaigns::configure(campaigns))
             .configure(reports::configure(reports.clone()))
             .configure(invoices::configure(reports))
             .configure(servers::configure(servers))
             .configure(verdicts::configure(verdicts));
+    }
+}
+
+fn mount_files(config: &mut web::ServiceConfig, files: Option<&FilesApi>) {
+    if let Some(files) = files.cloned() {
+        config.configure(assets::configure_files(files));
     }
 }
 
@@ -136,7 +151,7 @@ async fn around(
 
 /// The route as a word of the program: what a client put into its path is no label.
 fn route_word(request: &HttpRequest) -> &'static str {
-    const ROUTES: [(&str, &str); 13] = [
+    const ROUTES: &[(&str, &str)] = &[
         ("/v1/ad-breaks", "ad_breaks"),
         ("/v1/t/", "beacons"),
         ("/v1/c/", "clicks"),
@@ -149,6 +164,9 @@ fn route_word(request: &HttpRequest) -> &'static str {
         ("/readyz", "readyz"),
         ("/metrics", "metrics"),
         ("/docs", "docs"),
+        ("/v1/assets", "assets"),
+        ("/v1/uploads", "uploads"),
+        ("/a/", "files"),
         ("/v1/", "campaigns"),
     ];
     let path = request.path();
@@ -164,6 +182,7 @@ fn status_word(status: StatusCode) -> &'static str {
         200 => "200",
         201 => "201",
         204 => "204",
+        206 => "206",
         207 => "207",
         302 => "302",
         304 => "304",
@@ -175,7 +194,10 @@ fn status_word(status: StatusCode) -> &'static str {
         410 => "410",
         412 => "412",
         413 => "413",
+        415 => "415",
+        416 => "416",
         422 => "422",
+        423 => "423",
         428 => "428",
         429 => "429",
         500 => "500",

@@ -1,5 +1,6 @@
 //! A creative: the sound that plays and what goes with it.
 
+use super::asset::AssetFile;
 use super::campaign::{Approval, Status};
 use super::ids::{AdvertiserId, CreativeId, NetworkId};
 
@@ -35,8 +36,17 @@ pub struct Rendition {
     pub format: AudioFormat,
     /// Kilobits per second.
     pub bitrate_kbps: u16,
-    /// Where the player fetches it; https, or http on loopback.
-    pub url: String,
+    /// Where the player gets it.
+    pub source: RenditionSource,
+}
+
+/// Where the sound of a rendition comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RenditionSource {
+    /// Somebody's server: https, or http on loopback.
+    Url(String),
+    /// A file that Segue keeps; players get a signed URL of it.
+    Asset(AssetFile),
 }
 
 /// An audio encoding that players name.

@@ -7,6 +7,7 @@ mod actor;
 mod ad_break;
 mod campaign;
 mod caps;
+mod asset;
 mod creative;
 mod ids;
 mod impression;
@@ -23,7 +24,8 @@ pub use ad_break::{
 };
 pub use campaign::{Advertiser, App, Approval, Campaign, Network, Placement, Status};
 pub use caps::{CapScope, CapWindow, FrequencyCap, Strictness};
-pub use creative::{AudioFormat, Creative, Rendition};
+pub use asset::{AssetFile, AssetId, FileKind, NoAssetId};
+pub use creative::{AudioFormat, Creative, Rendition, RenditionSource};
 pub use ids::{
     AdvertiserId, ApiKeyId, BootId, CampaignId, CreativeId, DecisionId, IdError, LeaseId, LineItemId, NetworkId,
     ServerId,

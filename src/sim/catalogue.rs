@@ -7,7 +7,7 @@ use crate::catalog::Entity;
 use crate::model::{
     Advertiser, AdvertiserId, App, AppKey, Approval, AudioFormat, Avoidance, Budget, Campaign, CampaignId, CapScope,
     CapWindow, Creative, CreativeChoice, CreativeId, Flight, FrequencyCap, Goal, LineItem, LineItemId, Micros, Network,
-    NetworkId, PacingMode, Placement, PlacementKey, PriceModel, Pricing, Rendition, ShareOfVoice, Status, Strictness,
+    NetworkId, PacingMode, Placement, PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, ShareOfVoice, Status, Strictness,
     Tier, Zone,
 };
 use crate::sim::clock_model::START;
@@ -256,7 +256,7 @@ fn creative(advertiser: u32, number: u32, draws: &mut Draws) -> Creative {
         renditions: vec![Rendition {
             format: AudioFormat::Mp3,
             bitrate_kbps: 128,
-            url: "https://cdn.example/a".into(),
+            source: RenditionSource::Url("https://cdn.example/a".into()),
         }],
         click_url: None,
     }

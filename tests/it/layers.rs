@@ -54,6 +54,7 @@ const ADAPTER_EDGES: &[(&str, &str, &str)] = &[
     ("roles", "journal", "the beacon role appends to the money journal"),
     ("http", "roles", "handlers turn requests into a role's inputs"),
     ("http", "store", "reports and the campaign API read their read models"),
+    ("http", "assets", "handlers take files in and serve them"),
     ("event_log", "journal", "embedded, the journal is the log"),
 ];
 

@@ -22,6 +22,7 @@ use self::reaching::{KafkaPresence, LateCql, Reached, may_pass, reach_cql, reach
 use self::roles::{Decider, Seller, account, control, decide, profile, sell};
 use super::Base;
 use super::accounting::faults;
+use super::assets::Files;
 use super::looks::{gets_leases, goes_on, has_first_leases, show_counts, show_plays};
 use super::system::{bind, joined, journal_is_whole, until_unhealthy_or_told};
 use crate::clock::Clock;
@@ -171,6 +172,8 @@ fn build(
 
     let mut takers: Vec<Taker> = Vec::new();
     let (listener, address) = bind(config)?;
+    let files = (config.assets.dir.is_some() && (roles.campaign || roles.assets)).then(|| Files::open(&base, address));
+    let files = files.transpose()?;
     let seller = match &cql {
         Cql::Reached(reached) if roles.campaign => Some(sell(&base, reached.catalog.clone(), &kafka)?),
         _ => None,
@@ -191,7 +194,7 @@ fn build(
     let (accounting, profile) = (owners.0.as_ref(), owners.1.as_ref());
 
     let lights = Arc::new(Lights::default());
-    let control = campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, session, &kafka));
+    let control = campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, (session, &kafka), files.as_ref()));
     let listeners_in_use = decider.as_ref().map(|decider| Arc::clone(&decider.listeners));
     let gauges = gauges(&base, &kafka, &shipping, (listeners_in_use, profile.map(ProfileHandle::watch)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
@@ -203,6 +206,7 @@ fn build(
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
+        files: files.as_ref().filter(|_| roles.assets).map(|files| files.serving(&base)),
         control,
         request_ids: RequestIds::new(base.boot_id),
         clock: base.clock.clone(),

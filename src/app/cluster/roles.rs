@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::super::accounting::shell_settings;
+use super::super::assets::Files;
 use super::super::catalogue::publish_to;
 use super::super::decision::{Observers, observe, player};
 use super::super::{Base, Side};
@@ -128,8 +129,8 @@ pub(super) fn profile(
 pub(super) fn control(
     base: &Base<'_>,
     campaigns: CampaignHandle,
-    session: CqlSession,
-    kafka: &KafkaLog,
+    (session, kafka): (CqlSession, &KafkaLog),
+    files: Option<&Files>,
 ) -> server::Control {
     let (clock, metrics) = (base.clock.clone(), base.metrics.clone());
     let parts = base.config.kafka_partitions.of(Topic::Events);
@@ -153,6 +154,8 @@ pub(super) fn control(
         clock: clock.clone(),
         metrics: metrics.clone(),
     };
-    let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics };
-    server::Control { campaigns, reports, servers, verdicts }
+    let assets = files.map(|files| files.taking(base, &campaigns));
+    let kept = files.map(|files| files.store.clone());
+    let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics, assets: kept };
+    server::Control { campaigns, reports, servers, verdicts, assets }
 }

@@ -1,14 +1,17 @@
 //! Entities and their revisions.
 
 use super::codes::Code;
-use super::read::{Read, app, each, id, invalid, micros, narrow, placement, required, wall, zone};
+use super::read::{Read, app, asset_file, each, id, invalid, micros, narrow, placement, required, wall, zone};
 use super::{line_item, proto};
 use crate::catalog::{Action, Author, Entity, Revision};
 use crate::events::{CatalogRecord, EventError};
 use crate::model::{
     Advertiser, AdvertiserId, ApiKeyId, App, Approval, AudioFormat, Budget, Campaign, CampaignId, CapScope, CapWindow,
-    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, Status, Strictness, WallMs,
+    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, RenditionSource, Status, Strictness, WallMs,
 };
+
+/// What the URL of a rendition begins with that is a file of Segue's own. No URL of a creative can: those are http or https.
+const ASSET_SCHEME: &str = "asset:";
 
 pub(in crate::events) fn record_to_wire(record: &CatalogRecord) -> proto::CatalogRecord {
     let revision = &record.revision;
@@ -188,7 +191,10 @@ fn creative_to_wire(creative: &Creative) -> proto::Creative {
             .map(|rendition| proto::Rendition {
                 format: rendition.format.code(),
                 bitrate_kbps: u32::from(rendition.bitrate_kbps),
-                url: rendition.url.clone(),
+                url: match &rendition.source {
+                    RenditionSource::Url(url) => url.clone(),
+                    RenditionSource::Asset(file) => format!("{ASSET_SCHEME}{file}"),
+                },
             })
             .collect(),
         click_url: creative.click_url.clone(),
@@ -209,7 +215,10 @@ fn creative_from_wire(wire: proto::Creative) -> Read<Creative> {
             Ok(Rendition {
                 format: AudioFormat::of("rendition.format", wire.format)?,
                 bitrate_kbps: narrow("rendition.bitrate_kbps", wire.bitrate_kbps)?,
-                url: wire.url,
+                source: match wire.url.strip_prefix(ASSET_SCHEME) {
+                    Some(name) => RenditionSource::Asset(asset_file("rendition.url", name)?),
+                    None => RenditionSource::Url(wire.url),
+                },
             })
         })?,
         click_url: wire.click_url,

@@ -2,7 +2,7 @@
 
 use crate::events::EventError;
 use crate::model::DecisionId;
-use crate::model::{AppKey, CreativeId, ImpressionId, LeaseId, Micros, PlacementKey, WallMs, Zone};
+use crate::model::{AppKey, AssetFile, CreativeId, ImpressionId, LeaseId, Micros, PlacementKey, WallMs, Zone};
 
 use super::proto;
 
@@ -40,6 +40,11 @@ pub(super) fn micros(field: &'static str, amount: Option<i64>) -> Read<Micros> {
 /// A number that is narrower in the domain than on the wire.
 pub(super) fn narrow<T: TryFrom<u32>>(field: &'static str, number: u32) -> Read<T> {
     T::try_from(number).map_err(|_| invalid(field, "out of range"))
+}
+
+/// The name of a file that Segue keeps.
+pub(super) fn asset_file(field: &'static str, name: &str) -> Read<AssetFile> {
+    name.parse().map_err(|_| invalid(field, "expected a hash and an ending"))
 }
 
 /// A zone's IANA name.

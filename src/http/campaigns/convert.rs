@@ -1,14 +1,15 @@
 //! Documents ↔ entities: parts that several kinds share, and the small kinds.
 
 use super::document::{Context, Document};
+use super::rendition;
 use super::wire::{
     AdvertiserDocument, AppBody, BudgetBody, CampaignDocument, CapBody, CreativeDocument, NetworkDocument,
-    PlacementBody, RenditionBody, WindowBody, WindowWord,
+    PlacementBody, WindowBody, WindowWord,
 };
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
 use crate::model::{
-    Advertiser, AdvertiserId, App, AppKey, Approval, Budget, Campaign, CampaignId, CapWindow, Creative, CreativeId,
-    FrequencyCap, Micros, Network, Placement, PlacementKey, Rendition, WallMs, Zone,
+    Advertiser, AdvertiserId, App, AppKey, Approval, AssetId, Budget, Campaign, CampaignId, CapWindow, Creative, CreativeId,
+    FrequencyCap, Micros, Network, Placement, PlacementKey, WallMs, Zone,
 };
 use crate::roles::campaign::Faults;
 
@@ -243,17 +244,9 @@ impl Document for CreativeDocument {
             name: creative.name.clone(),
             status: creative.status.into(),
             approval: Some(creative.approval.into()),
-            duration_ms: creative.duration_ms,
+            duration_ms: Some(creative.duration_ms),
             explicit: creative.explicit,
-            renditions: creative
-                .renditions
-                .iter()
-                .map(|rendition| RenditionBody {
-                    format: rendition.format.into(),
-                    bitrate_kbps: rendition.bitrate_kbps,
-                    url: rendition.url.clone(),
-                })
-                .collect(),
+            renditions: creative.renditions.iter().map(rendition::body).collect(),
             click_url: creative.click_url.clone(),
             companions: Vec::new(),
         })
@@ -270,17 +263,21 @@ impl Document for CreativeDocument {
         advertiser.map(EntityId::Advertiser).into_iter().collect()
     }
 
+    fn assets(&self) -> Vec<AssetId> {
+        rendition::asset_ids(&self.renditions)
+    }
+
+    fn advertiser(&self) -> Option<AdvertiserId> {
+        self.advertiser_id.as_deref().and_then(|text| text.parse().ok())
+    }
+
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity {
         let id = match context.id {
             EntityId::Creative(id) => id,
             _ => CreativeId::from_u128(0),
         };
         no_companions(&self.companions, faults);
-        let renditions = self.renditions.iter().map(|body| Rendition {
-            format: body.format.into(),
-            bitrate_kbps: body.bitrate_kbps,
-            url: body.url.clone(),
-        });
+        let (renditions, duration_ms) = rendition::read(&self.renditions, self.duration_ms, context.assets, faults);
         Entity::from(Creative {
             id,
             advertiser_id: context.advertiser_id(self.advertiser_id.as_deref(), faults),
@@ -289,9 +286,9 @@ impl Document for CreativeDocument {
             status: self.status.into(),
             // The campaign role decides it from who asks; see there.
             approval: self.approval.map_or(Approval::Pending, Approval::from),
-            duration_ms: self.duration_ms,
+            duration_ms,
             explicit: self.explicit,
-            renditions: renditions.collect(),
+            renditions,
             click_url: self.click_url.clone(),
         })
     }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::rendition::KnownAssets;
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
-use crate::model::{Actor, AdvertiserId, NetworkId, Role};
+use crate::model::{Actor, AdvertiserId, AssetId, NetworkId, Role};
 use crate::roles::campaign::{CatalogState, Faults};
 
 /// A kind of entity as JSON.
@@ -27,6 +28,16 @@ pub(super) trait Document: Serialize + DeserializeOwned + 'static {
         Vec::new()
     }
 
+    /// The files that it names, as far as their ids can be read.
+    fn assets(&self) -> Vec<AssetId> {
+        Vec::new()
+    }
+
+    /// Whose it says it is, for documents that name files.
+    fn advertiser(&self) -> Option<AdvertiserId> {
+        None
+    }
+
     /// The entity that the document describes. Where a value can't be read, a fault is added and another stands in its place.
     fn entity(&self, context: &Context<'_>, faults: &mut Faults) -> Entity;
 }
@@ -41,6 +52,8 @@ pub(super) struct Context<'a> {
     pub(super) actor: &'a Actor,
     /// The catalogue.
     pub(super) state: &'a CatalogState,
+    /// The files that the document names.
+    pub(super) assets: &'a KnownAssets,
 }
 
 impl Context<'_> {

@@ -12,6 +12,7 @@ mod line_item;
 mod lists;
 mod openapi;
 mod operations;
+mod rendition;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use self::wire::{AdvertiserDocument, CampaignDocument, CreativeDocument, LineItemDocument, NetworkDocument};
 use super::auth;
 use super::problem::Problem;
+use crate::assets::AssetStore;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Actor, Approval};
@@ -46,6 +48,8 @@ pub struct CampaignApi {
     pub entropy: Entropy,
     /// Counts.
     pub metrics: Metrics,
+    /// Creatives' files, where this server keeps some.
+    pub assets: Option<AssetStore>,
 }
 
 /// Who calls.

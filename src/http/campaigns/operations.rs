@@ -10,8 +10,10 @@ use serde_json::Value;
 
 use super::body;
 use super::document::{Context, Document};
+use super::rendition::KnownAssets;
 use super::lists::{ListQuery, Page, RevisionDocument, RevisionPage};
 use super::{Caller, CampaignApi};
+use crate::assets::Owner;
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
 use crate::http::problem::Problem;
 use crate::model::{Actor, AdvertiserId, Approval, CampaignId, CreativeId, LineItemId, NetworkId, Now, Role, Status};
@@ -30,8 +32,9 @@ pub(super) async fn create<D: Document>(
     let now = api.clock.now();
     let id = new_id(D::KIND, now, api.entropy.bytes());
     api.campaigns.refresh(document.names()).await?;
+    let assets = known_assets(api, &caller.actor, &document).await?;
     let entity = api.campaigns.read(|state| {
-        let context = Context { id, before: None, actor: &caller.actor, state };
+        let context = Context { id, before: None, actor: &caller.actor, state, assets: &assets };
         judged(&document, None, &context)
     })?;
     let outcome = api.campaigns.submit(Command::Create { entity }, caller.requester, now).await?;
@@ -75,7 +78,7 @@ pub(super) async fn change<D: Document>(
     caller.requester.may_write(D::KIND)?;
     let expected = expected(request.headers(), before.number)?;
     let bytes = body::read(request, payload).await?;
-    let entity = changed::<D>(api, &caller.actor, &before, &bytes)?;
+    let entity = changed::<D>(api, &caller.actor, &before, &bytes).await?;
     let command = Command::Change { entity, expected };
     let outcome = api.campaigns.submit(command, caller.requester, api.clock.now()).await?;
     answer::<D>(StatusCode::OK, &*entity_of(outcome)?)
@@ -162,7 +165,7 @@ pub(super) async fn history<D: Document>(
 }
 
 /// The entity as it would be with the patch.
-fn changed<D: Document>(
+async fn changed<D: Document>(
     api: &CampaignApi,
     actor: &Actor,
     before: &Arc<Revision>,
@@ -177,10 +180,26 @@ fn changed<D: Document>(
     let mut merged = serde_json::to_value(&current).unwrap_or(Value::Null);
     body::merge(&mut merged, patch);
     let document: D = body::parse_value(merged)?;
+    let assets = known_assets(api, actor, &document).await?;
     api.campaigns.read(|state| {
-        let context = Context { id: before.entity.id(), before: Some(&before.entity), actor, state };
+        let context = Context { id: before.entity.id(), before: Some(&before.entity), actor, state, assets: &assets };
         judged(&document, Some(&current), &context)
     })
+}
+
+/// The files that a document names. An advertiser's key learns of its own alone, whatever the document says.
+async fn known_assets<D: Document>(api: &CampaignApi, actor: &Actor, document: &D) -> Result<KnownAssets, Problem> {
+    let own = match &actor.role {
+        Role::Advertiser(own) => Some(*own),
+        Role::Operator | Role::Viewer | Role::App(_) => document.advertiser(),
+    };
+    match own {
+        Some(advertiser_id) => {
+            let owner = Owner { network_id: actor.network_id, advertiser_id };
+            KnownAssets::of(api, owner, document.assets()).await
+        }
+        None => Ok(KnownAssets::default()),
+    }
 }
 
 /// The entity of a document, or everything that is wrong with it at once.

@@ -336,8 +336,9 @@ pub struct CreativeDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(read_only)]
     pub approval: Option<ApprovalWord>,
-    /// Length; 1 to 600,000.
-    pub duration_ms: u32,
+    /// Length; 1 to 600,000. May be left out where a rendition is an asset: then it is that one's, which it may differ from by half a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u32>,
     /// Whether it has explicit content.
     #[serde(default)]
     pub explicit: bool,
@@ -353,17 +354,23 @@ pub struct CreativeDocument {
     pub companions: Vec<serde_json::Value>,
 }
 
-/// One encoding of a creative.
+/// One encoding of a creative: either an asset, or a URL with its encoding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Rendition)]
 pub struct RenditionBody {
-    /// Encoding.
-    pub format: AudioFormatWord,
-    /// Kilobits per second.
-    pub bitrate_kbps: u16,
+    /// Encoding. May be left out for an asset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<AudioFormatWord>,
+    /// Kilobits per second. May be left out for an asset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitrate_kbps: Option<u16>,
     /// Where the player fetches it; https, or http on this machine.
-    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// An asset of the same advertiser, as `POST /v1/assets` answers it: players get a signed URL of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset_id: Option<String>,
 }
 
 /// What was sold, to whom it may play, and at what price.

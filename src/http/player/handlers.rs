@@ -9,6 +9,7 @@ use super::convert::{self, Asker};
 use super::parse::{self, ParseError};
 use super::render::{self, Audience};
 use super::wire::{AdBreakAnswer, AdBreakRequestBody, WarningBody};
+use crate::assets::UrlSigner;
 use crate::catalog::CatalogPublisher;
 use crate::clock::Clock;
 use crate::http::auth;
@@ -48,6 +49,8 @@ pub struct Player {
     pub metrics: Metrics,
     /// The beginning of tracking URLs, without a slash at its end.
     pub public_url: String,
+    /// Signs URLs of files that Segue keeps.
+    pub signer: UrlSigner,
 }
 
 /// Mounts the player's side.
@@ -96,7 +99,8 @@ pub(crate) async fn post_ad_break(
     let (request_id, formats) = (request.request_id.clone(), request.spec.formats.clone());
     let render = |answered: &AnsweredBreak| {
         let public_url = player.public_url.as_str();
-        let audience = Audience { request_id: &request_id, formats: &formats, public_url, sees_prices };
+        let (signer, now) = (&player.signer, player.clock.now().wall);
+        let audience = Audience { request_id: &request_id, formats: &formats, public_url, sees_prices, signer, now };
         let answer = render::answer(answered, audience, warnings.clone());
         serde_json::to_vec(&answer).expect("an answer is a plain JSON value")
     };

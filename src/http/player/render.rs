@@ -4,8 +4,9 @@ use super::convert::format_name;
 use super::wire::{
     AdBody, AdBreakAnswer, ExplanationBody, FateBody, NextBreakBody, RenditionBody, TrackerBody, WarningBody,
 };
+use crate::assets::UrlSigner;
 use crate::decision::{Explanation, Fate, NextBreak, Outcome};
-use crate::model::{AudioFormat, Creative, RequestId, Tier};
+use crate::model::{AudioFormat, Creative, RenditionSource, RequestId, Tier, WallMs};
 use crate::roles::decision::{AnsweredAd, AnsweredBreak};
 
 /// Advice where no next break is due at all: a day, in milliseconds. A player that asks sooner does no harm.
@@ -22,6 +23,10 @@ pub struct Audience<'a> {
     pub public_url: &'a str,
     /// Whether prices are told.
     pub sees_prices: bool,
+    /// Signs URLs of files that Segue keeps.
+    pub signer: &'a UrlSigner,
+    /// The moment of the request.
+    pub now: WallMs,
 }
 
 /// The answer's JSON value.
@@ -80,7 +85,7 @@ fn ad_body(slot: u8, ad: &AnsweredAd, audience: Audience<'_>) -> AdBody {
         creative_id: ad.chosen.creative_id.as_uuid(),
         tier: tier_name(ad.chosen.tier).to_owned(),
         duration_ms: ad.chosen.duration_ms,
-        renditions: renditions(&ad.creative, audience.formats),
+        renditions: renditions(&ad.creative, audience, ad.billable_until),
         click_url: ad.creative.click_url.is_some().then(|| format!("{}/v1/c/{}", audience.public_url, ad.token)),
         tracking_url: format!("{}/v1/t/{{event}}/{}", audience.public_url, ad.token),
         trackers: ad
@@ -95,13 +100,17 @@ fn ad_body(slot: u8, ad: &AnsweredAd, audience: Audience<'_>) -> AdBody {
 }
 
 /// The encodings that the player can play.
-fn renditions(creative: &Creative, formats: &[AudioFormat]) -> Vec<RenditionBody> {
+fn renditions(creative: &Creative, audience: Audience<'_>, until: WallMs) -> Vec<RenditionBody> {
+    let Audience { formats, signer, now, .. } = audience;
     let playable = creative.renditions.iter().filter(|one| formats.is_empty() || formats.contains(&one.format));
     playable
         .map(|one| RenditionBody {
             format: format_name(one.format).to_owned(),
             bitrate_kbps: one.bitrate_kbps,
-            url: one.url.clone(),
+            url: match &one.source {
+                RenditionSource::Url(url) => url.clone(),
+                RenditionSource::Asset(file) => signer.url(*file, now, until),
+            },
         })
         .collect()
 }

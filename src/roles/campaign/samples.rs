@@ -78,7 +78,7 @@ pub(crate) fn creative(id: CreativeId, advertiser_id: AdvertiserId, network_id: 
         renditions: vec![Rendition {
             format: AudioFormat::Mp3,
             bitrate_kbps: 128,
-            url: "https://cdn.example/a.mp3".into(),
+            source: RenditionSource::Url("https://cdn.example/a.mp3".into()),
         }],
         click_url: Some("https://shop.example/".into()),
     }

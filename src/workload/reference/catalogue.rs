@@ -13,7 +13,7 @@ use crate::model::{
     AdBreakRequest, Advertiser, AdvertiserId, App, AppKey, Approval, AudioFormat, Avoidance, BreakPosition, BreakSpec,
     Budget, Campaign, CampaignId, CapScope, CapWindow, ConsentScope, Creative, CreativeChoice, CreativeId, Facts,
     Flight, FrequencyCap, Goal, LineItem, LineItemId, ListenerKey, Micros, Network, NetworkId, PacingMode, Placement,
-    PlacementKey, PriceModel, Pricing, Rendition, RequestId, Status, Strictness, Subscription, Tier, WallMs, Zone,
+    PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, RequestId, Status, Strictness, Subscription, Tier, WallMs, Zone,
 };
 use crate::targeting::{AgeRange, Attribute, DaypartZone, Expression, Predicate, WeekHours};
 use crate::workload::Draws;
@@ -310,7 +310,7 @@ fn creative(advertiser: &Advertiser, index: usize, draws: &mut Draws) -> Creativ
         renditions: vec![Rendition {
             format: AudioFormat::Mp3,
             bitrate_kbps: 128,
-            url: format!("https://media.example/{index}.mp3"),
+            source: RenditionSource::Url(format!("https://media.example/{index}.mp3")),
         }],
         click_url: None,
     }

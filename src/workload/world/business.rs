@@ -6,7 +6,7 @@ use super::{CADENCE_MS, POD_MAX_ADS, POD_MAX_MS, TOKEN_LIFE_MS, World};
 use crate::model::{
     Advertiser, AdvertiserId, Approval, AudioFormat, Avoidance, Budget, Campaign, CampaignId, CapScope, CapWindow,
     Creative, CreativeChoice, CreativeId, Flight, FrequencyCap, Goal, LineItem, LineItemId, Micros, Network,
-    PacingMode, PriceModel, Pricing, Rendition, ShareOfVoice, Status, Strictness, Tier, WallMs, Zone,
+    PacingMode, PriceModel, Pricing, Rendition, RenditionSource, ShareOfVoice, Status, Strictness, Tier, WallMs, Zone,
 };
 use crate::workload::Draws;
 use crate::workload::draws::whole;
@@ -265,7 +265,7 @@ impl Maker<'_> {
         let rendition = |format, bitrate_kbps, ending: &str| Rendition {
             format,
             bitrate_kbps,
-            url: format!("https://media.example/{}-{}-{seconds}s.{ending}", slug(brand), slug(theme)),
+            source: RenditionSource::Url(format!("https://media.example/{}-{}-{seconds}s.{ending}", slug(brand), slug(theme))),
         };
         self.world.creatives.push(Creative {
             id,

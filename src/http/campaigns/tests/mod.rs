@@ -65,7 +65,7 @@ impl World {
         let catalog = store.catalog().expect("opens");
         let (campaigns, writer) = start(catalog, store.identity().api_key_secret, publish).expect("starts");
         let (clock, _) = Clock::manual(NOW);
-        let api = CampaignApi { campaigns, clock, entropy: Entropy::real(), metrics: Metrics::new() };
+        let api = CampaignApi { campaigns, clock, entropy: Entropy::real(), metrics: Metrics::new(), assets: None };
         Self { api, system: System::new(), published, writer, dir }
     }
 

@@ -1,7 +1,7 @@
 //! Rules for creatives.
 
 use super::{name, parent_advertiser};
-use crate::model::Creative;
+use crate::model::{Creative, RenditionSource};
 use crate::roles::beacon::is_click_url;
 use crate::roles::campaign::{Faults, View};
 
@@ -27,7 +27,10 @@ pub(super) fn check(view: View<'_>, creative: &Creative, faults: &mut Faults) {
         faults.add("renditions", "too_many", format!("at most {RENDITIONS_MAX} renditions"));
     }
     for (index, rendition) in creative.renditions.iter().enumerate() {
-        url(&format!("renditions[{index}].url"), &rendition.url, Loopback::Allowed, faults);
+        // That an asset is there and the advertiser's own is judged where the files are.
+        if let RenditionSource::Url(at) = &rendition.source {
+            url(&format!("renditions[{index}].url"), at, Loopback::Allowed, faults);
+        }
         if !(1..=BITRATE_KBPS_MAX).contains(&rendition.bitrate_kbps) {
             let message = format!("1 to {BITRATE_KBPS_MAX} kilobits per second");
             faults.add(format!("renditions[{index}].bitrate_kbps"), "out_of_range", message);
