@@ -54,7 +54,7 @@ pub(super) fn request(
             max_duration_ms: *draws.pick(&[60_000, 60_000, 75_000, 90_000, 45_000]),
             max_ads: *draws.pick(&[2, 3, 3]),
             position: text(wanted.position),
-            formats: Some(vec!["mp3".to_owned(), "aac".to_owned()]),
+            formats: Some(["mp3", "ogg_vorbis", "aac"].map(str::to_owned).to_vec()),
             companion_sizes: None,
         },
         device: Some(DeviceBody {

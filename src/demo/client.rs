@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::http::player::wire::{AdBreakAnswer, AdBreakRequestBody};
-use crate::model::{BeaconEvent, WallMs};
+use crate::model::{AdvertiserId, AssetFile, BeaconEvent, FileKind, WallMs};
 
 /// Most requests in flight at once, of all players together. Two cores are kept busy by far fewer.
 const IN_FLIGHT_MAX: usize = 48;
@@ -197,6 +197,42 @@ impl Client {
             .header("if-match", tag)
             .json(body);
         self.send(&what, request).await.map(|_| ())
+    }
+
+    /// Sends a sound of an advertiser, with the operator's key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_asset(&self, advertiser_id: AdvertiserId, bytes: Vec<u8>) -> Result<AssetFile, ClientError> {
+        let what = "POST /v1/assets";
+        let request = self
+            .http
+            .post(format!("{}/v1/assets?advertiser_id={advertiser_id}", self.base))
+            .bearer_auth(&self.operator_key)
+            .header("content-type", FileKind::Ogg.media_type())
+            .body(bytes);
+        let answer = self.send(what, request).await?;
+        let answer: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
+        let id = answer.as_ref().and_then(|asset| asset["id"].as_str()?.parse().ok());
+        let id = id.ok_or_else(|| ClientError::Body { what: what.to_owned(), reason: "no id".to_owned() })?;
+        Ok(AssetFile { id, kind: FileKind::Ogg })
+    }
+
+    /// Fetches a file from its first byte on: to the byte `last`, or all of it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; also when the server does not answer with the range.
+    pub async fn fetch(&self, url: &str, last: Option<u64>) -> Result<Vec<u8>, ClientError> {
+        let what = "GET /a/";
+        let range = last.map_or("bytes=0-".to_owned(), |last| format!("bytes=0-{last}"));
+        let _permit = self.permits.acquire().await;
+        let sent = self.http.get(url).header("range", range).send().await;
+        let response = accepted(what, sent).await?;
+        if response.status() != reqwest::StatusCode::PARTIAL_CONTENT {
+            return Err(ClientError::Body { what: what.to_owned(), reason: "not the range".to_owned() });
+        }
+        let transport = |source| ClientError::Transport { what: what.to_owned(), source };
+        Ok(response.bytes().await.map_err(transport)?.to_vec())
     }
 
     /// The tracking URL for an event, on the server that we talk to: a public URL may name another host.

@@ -14,6 +14,8 @@ mod player;
 mod pod;
 mod reports;
 mod server;
+mod sound;
+mod sounds;
 mod status;
 mod tally;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use client::Client;
 use evidence::{Evidence, Recorder};
 pub use forgery::Forgery;
 use player::{Player, Stage};
+use sounds::{SoundCounts, Sounds};
 use status::Screen;
 use tally::{Counts, Tally};
 
@@ -107,6 +110,14 @@ pub struct Summary {
     pub errors: u64,
     /// The first of them in words.
     pub error_examples: Vec<String>,
+    /// Tunes that were composed and sent to the server.
+    pub tunes: u64,
+    /// Fetches of sound that brought what they should.
+    pub sounds_fetched: u64,
+    /// Bytes that they brought.
+    pub sound_bytes: u64,
+    /// Fetches of sound that did not.
+    pub sounds_failed: u64,
     /// Whether every line item is billed what was billable, to the micro.
     pub balanced: bool,
     /// Impressions heard, by tier.
@@ -170,6 +181,10 @@ struct Performance {
     counts: Counts,
     /// Real time that players played.
     played: Duration,
+    /// How many tunes there are.
+    tunes: usize,
+    /// What players fetched of them.
+    sounds: SoundCounts,
 }
 
 impl Performance {
@@ -184,16 +199,23 @@ impl Performance {
 async fn perform(options: &Options, screen: &Screen, data_dir: &Path) -> anyhow::Result<Performance> {
     let server = server::Server::start(data_dir, options.speed).await?;
     let started = server.clock().now().wall;
-    let world = World::generate(server.network()?, started, options.seed);
+    let mut world = World::generate(server.network()?, started, options.seed);
+    let client = Arc::new(server.client()?);
+    // The server takes files of advertisers that it knows.
+    let nobody = World { campaigns: Vec::new(), creatives: Vec::new(), line_items: Vec::new(), ..world.clone() };
+    server.import(nobody).await?;
+    let tunes = sounds::send_tunes(&client, &mut world, options.seed).await.context("sending the tunes")?;
+    screen.say(&format!("{tunes} tunes were composed and sent to the server"));
     let rules = Rules::new(&world, server.app()?);
     let tally = Tally::new(&world.line_items);
     let placement = world.network.placements.first().context("the network has no placement")?.key.as_str().to_owned();
     let advertiser = Advertiser::new(&world, options.seed);
     server.import(world).await?;
-    let client = server.client()?;
+    let client = Arc::into_inner(client).context("a tune is still being sent")?;
     welcome(screen, &server, &client);
     let recorder = Recorder::default();
-    let stage = Arc::new(Stage { client, recorder, tally, rules, placement, started, seed: options.seed });
+    let sounds = Sounds::default();
+    let stage = Arc::new(Stage { client, recorder, tally, sounds, rules, placement, started, seed: options.seed });
     let played = play(options, screen, &stage, advertiser).await;
     screen.say("players have stopped; waiting for the books, then stopping the server");
     let reported = reports::settled(&stage).await.unwrap_or_else(|failure| {
@@ -201,10 +223,10 @@ async fn perform(options: &Options, screen: &Screen, data_dir: &Path) -> anyhow:
         Reported::default()
     });
     // With the client go its connections, so that the server need not wait for them.
-    let Stage { client, recorder, tally, rules, .. } = Arc::into_inner(stage).context("a player is still playing")?;
+    let Stage { client, recorder, tally, sounds, rules, .. } = Arc::into_inner(stage).context("a player is still playing")?;
     drop(client);
     server.stop().await?;
-    Ok(Performance { rules, evidence: recorder.take(), reported, counts: tally.counts(), played })
+    Ok(Performance { rules, evidence: recorder.take(), reported, counts: tally.counts(), played, tunes, sounds: sounds.counts() })
 }
 
 /// Where to look while it runs.
@@ -243,7 +265,7 @@ async fn play(options: &Options, screen: &Screen, stage: &Arc<Stage>, mut advert
             _ = tokio::signal::ctrl_c() => break,
         }
         let now = stage.tally.counts();
-        screen.status(&status::line(elapsed(), &before, &now));
+        screen.status(&status::line(elapsed(), &before, &now, stage.sounds.counts()));
         before = now;
         advertiser.act(stage).await;
         if stage.recorder.is_full() {

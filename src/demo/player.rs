@@ -9,6 +9,7 @@ use super::checker::Rules;
 use super::client::{Answered, Client};
 use super::evidence::{Asked, BreakNumber, Recorder, Telling};
 use super::pod::{self, Fate, Step};
+use super::sounds::Sounds;
 use super::tally::Tally;
 use crate::http::player::wire::{AdBreakAnswer, AdBreakRequestBody};
 use crate::model::{BeaconEvent, RequestId, WallMs};
@@ -33,6 +34,8 @@ pub(super) struct Stage {
     pub(super) recorder: Recorder,
     /// What is counted for the status line.
     pub(super) tally: Tally,
+    /// What is fetched to be heard.
+    pub(super) sounds: Sounds,
     /// What an answer is held against as it comes.
     pub(super) rules: Rules,
     /// The placement's key.
@@ -202,6 +205,7 @@ impl Player {
         let (steps, lasts_ms) = if self.draws.chance(0.012) {
             (pod::give_up(durations.len(), BeaconEvent::Void, &mut self.draws), 0)
         } else {
+            self.fetch_sounds(&in_hand).await;
             pod::play(&durations, &mut self.draws)
         };
         let start = self.now();
@@ -213,6 +217,15 @@ impl Player {
         }
         let left_ms = i64::from(lasts_ms) - self.now().since(start);
         self.stage.client.clock().sleep(u64::try_from(left_ms).unwrap_or(0)).await;
+    }
+
+    /// Fetches what is about to play.
+    async fn fetch_sounds(&self, in_hand: &InHand) {
+        for ad in &in_hand.answer.ads {
+            if let Err(error) = self.stage.sounds.fetch(&self.stage.client, ad).await {
+                self.stage.recorder.error(super::in_words(&error));
+            }
+        }
     }
 
     /// A break that was asked for ahead of time and is not played: most players say so.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::checker::Verdict;
 use super::evidence::{TIERS, tier_name};
+use super::sounds::SoundCounts;
 use super::tally::{Counts, units};
 use super::{Options, Performance, Summary};
 use crate::model::Micros;
@@ -60,10 +61,10 @@ impl Screen {
 
 /// The line of a second: what happened in it, and the last decision in words.
 #[must_use]
-pub(super) fn line(elapsed: Duration, before: &Counts, now: &Counts) -> String {
+pub(super) fn line(elapsed: Duration, before: &Counts, now: &Counts, sounds: SoundCounts) -> String {
     let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(0);
     format!(
-        "{:>4} s  {:>4} breaks/s  fill {:>3} %  paid {:>3} %  p50 {} p99 {}  {:>5} beacons/s  spent {}  {}",
+        "{:>4} s  {:>4} breaks/s  fill {:>3} %  paid {:>3} %  p50 {} p99 {}  {:>5} beacons/s  sound {} ({} MB, {} failed)  spent {}  {}",
         elapsed.as_secs(),
         now.breaks - before.breaks,
         percent(now.filled, now.breaks),
@@ -71,6 +72,9 @@ pub(super) fn line(elapsed: Duration, before: &Counts, now: &Counts) -> String {
         millis(now.latency_us.value_at_quantile(0.5)),
         millis(now.latency_us.value_at_quantile(0.99)),
         now.beacons - before.beacons,
+        sounds.fetched,
+        sounds.bytes / 1_000_000,
+        sounds.failed,
         units(now.spent),
         now.last,
     )
@@ -108,6 +112,10 @@ pub(super) fn summary(options: &Options, performance: &Performance, verdict: &Ve
         violations: verdict.findings.kept.iter().take(20).map(ToString::to_string).collect(),
         errors: evidence.error_count,
         error_examples: evidence.errors.clone(),
+        tunes: performance.tunes as u64,
+        sounds_fetched: performance.sounds.fetched,
+        sound_bytes: performance.sounds.bytes,
+        sounds_failed: performance.sounds.failed,
         balanced: verdict.balanced,
         heard_by_tier: TIERS.iter().zip(verdict.heard_by_tier).map(|(&tier, heard)| (tier_name(tier), heard)).collect(),
         spent_micros: verdict.billed_micros,
@@ -132,6 +140,7 @@ impl Summary {
              answers: p50 {}, p99 {}, p99.9 {}\n\
              heard: {}\n\
              beacons: {} acknowledged, {} lost on the way, {} repeated, {} late\n\
+             sound: {} tunes, fetched {} times, {} bytes, {} failed\n\
              held back: {} by caps, {} by separation, {} by pacing\n\
              money: {} impressions billable, {} billed for {}, {} unbilled with a reason\n\
              checked by what players saw and by the event log: {} cap violations, {} separation violations, {} others, {} errors; {}\n",
@@ -149,6 +158,10 @@ impl Summary {
             self.beacons_lost,
             self.beacons_repeated,
             self.beacons_late,
+            self.tunes,
+            self.sounds_fetched,
+            self.sound_bytes,
+            self.sounds_failed,
             self.refused_by_cap,
             self.refused_by_separation,
             self.throttled,

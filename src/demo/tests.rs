@@ -67,6 +67,8 @@ async fn a_short_demo_is_right_and_each_forgery_of_its_log_is_named() {
     assert!(summary.is_right(), "{}", summary.in_words());
     assert!(summary.filled_breaks > 50 && summary.billed_impressions > 20, "{}", summary.in_words());
 
+    assert!(summary.tunes > 10 && summary.sounds_fetched > 10 && summary.sounds_failed == 0, "{}", summary.in_words());
+
     let (money, kept) = (money_dir(&data_dir), folder.path().join("kept"));
     copy_files(&money, &kept);
     for forgery in Forgery::ALL {
