@@ -17,6 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogConfig, LogFormat};
 use crate::model::BootId;
 
+mod reading;
+
+pub use reading::{Distribution, Reading};
+
 /// What a metric measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MetricKind {

@@ -37,6 +37,7 @@ use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::http::admin::Admin;
 use crate::http::campaigns::CampaignApi;
+use crate::http::live::LiveApi;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
 use crate::http::servers::ServersApi;
@@ -233,6 +234,7 @@ fn control(
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
+        live: LiveApi::new(campaigns.clone(), metrics.clone(), clock.clone()),
         assets: Some(files.taking(base, &campaigns)),
         campaigns: CampaignApi {
             campaigns,

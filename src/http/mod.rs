@@ -8,7 +8,9 @@ pub mod auth;
 pub mod beacon;
 pub mod campaigns;
 pub mod client;
+pub mod console;
 pub mod invoices;
+pub mod live;
 pub mod player;
 pub mod problem;
 pub mod reports;
@@ -37,6 +39,9 @@ pub mod verdicts;
         assets::get_file,
         assets::head_file,
         servers::list_servers,
+        live::get_live,
+        console::get_delivery_chart,
+        console::get_delivery_points,
         invoices::get_invoice,
         verdicts::post_verdict,
         admin::healthz,

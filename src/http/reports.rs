@@ -190,7 +190,7 @@ async fn report(
         .map(|document| HttpResponse::Ok().json(document))
 }
 
-fn unavailable() -> Problem {
+pub(super) fn unavailable() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the books can't be read now; try again")
 }
 
@@ -233,7 +233,7 @@ fn parse(query: &ReportQuery, now: WallMs) -> Result<(DeliveryRange, GroupBy), P
 }
 
 /// Whether the entity is one of the actor's network, and of its advertiser where the key is an advertiser's. Archived ones are.
-fn is_visible(api: &ReportsApi, actor: &Actor, id: EntityId) -> bool {
+pub(super) fn is_visible(api: &ReportsApi, actor: &Actor, id: EntityId) -> bool {
     api.campaigns.read(|state| {
         let owner = state.get(id).and_then(|revision| match &revision.entity {
             Entity::Advertiser(advertiser) => Some((advertiser.network_id, advertiser.id)),
@@ -253,13 +253,43 @@ fn is_visible(api: &ReportsApi, actor: &Actor, id: EntityId) -> bool {
 }
 
 fn read(api: &ReportsApi, actor: &Actor, range: DeliveryRange, group_by: GroupBy) -> Result<ReportDocument, Problem> {
-    let failed = |error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "a report can't read the ledger");
-        unavailable()
-    };
-    let found = api.ledger.delivery(range, usize::MAX).map_err(failed)?;
+    let groups = grouped(api, actor, range, group_by)?;
+    let is_cut = groups.len() > REPORT_ROWS_MAX;
+    let rows =
+        groups.into_iter().take(REPORT_ROWS_MAX).map(|((line_item_id, hour), totals)| row(line_item_id, hour, &totals));
+    Ok(ReportDocument {
+        from: range.from.to_rfc3339(),
+        to: range.to.to_rfc3339(),
+        rows: rows.collect(),
+        is_cut,
+        balances: balances(api, actor, range.line_item_id).map_err(unreadable)?,
+    })
+}
+
+/// Delivery by hour as the report with `group_by=hour` has it. Blocks its thread.
+///
+/// # Errors
+/// A [`Problem`] where the books can't be read.
+pub(super) fn by_hour(
+    api: &ReportsApi,
+    actor: &Actor,
+    range: DeliveryRange,
+) -> Result<BTreeMap<WallMs, DeliveryTotals>, Problem> {
+    let groups = grouped(api, actor, range, GroupBy::Hour)?;
+    Ok(groups.into_iter().filter_map(|((_, hour), totals)| Some((hour?, totals))).collect())
+}
+
+fn unreadable(error: crate::store::StoreError) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "a report can't read the ledger");
+    unavailable()
+}
+
+type Groups = BTreeMap<(Option<LineItemId>, Option<WallMs>), DeliveryTotals>;
+
+fn grouped(api: &ReportsApi, actor: &Actor, range: DeliveryRange, group_by: GroupBy) -> Result<Groups, Problem> {
+    let found = api.ledger.delivery(range, usize::MAX).map_err(unreadable)?;
     let mut visible = BTreeMap::new();
-    let mut groups: BTreeMap<(Option<LineItemId>, Option<WallMs>), DeliveryTotals> = BTreeMap::new();
+    let mut groups = Groups::new();
     for (DeliveryKey { line_item_id, hour }, totals) in found {
         let shown =
             *visible.entry(line_item_id).or_insert_with(|| is_visible(api, actor, EntityId::LineItem(line_item_id)));
@@ -274,16 +304,7 @@ fn read(api: &ReportsApi, actor: &Actor, range: DeliveryRange, group_by: GroupBy
         };
         groups.entry(group).or_default().add(&totals);
     }
-    let is_cut = groups.len() > REPORT_ROWS_MAX;
-    let rows =
-        groups.into_iter().take(REPORT_ROWS_MAX).map(|((line_item_id, hour), totals)| row(line_item_id, hour, &totals));
-    Ok(ReportDocument {
-        from: range.from.to_rfc3339(),
-        to: range.to.to_rfc3339(),
-        rows: rows.collect(),
-        is_cut,
-        balances: balances(api, actor, range.line_item_id).map_err(failed)?,
-    })
+    Ok(groups)
 }
 
 fn row(line_item_id: Option<LineItemId>, hour: Option<WallMs>, totals: &DeliveryTotals) -> ReportRow {

@@ -14,7 +14,9 @@ use super::admin::{self, Admin};
 use super::assets::{self, AssetsApi, FilesApi};
 use super::beacon;
 use super::campaigns::{self, CampaignApi};
+use super::console;
 use super::invoices;
+use super::live::{self, LiveApi};
 use super::player::{self, Player};
 use super::reports::{self, ReportsApi};
 use super::servers::{self, ServersApi};
@@ -52,6 +54,8 @@ pub struct Control {
     pub verdicts: VerdictsApi,
     /// Takes creatives' files, where some are kept.
     pub assets: Option<AssetsApi>,
+    /// What happens now.
+    pub live: LiveApi,
 }
 
 /// What the wrapper around every request needs.
@@ -102,7 +106,7 @@ fn mount_player(config: &mut web::ServiceConfig, player: Option<&web::Data<Playe
 }
 
 fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
-    if let Some(Control { campaigns, reports, servers, verdicts, assets }) = control.cloned() {
+    if let Some(Control { campaigns, reports, servers, verdicts, assets, live }) = control.cloned() {
         if let Some(assets) = assets {
             config.configure(assets::configure(assets));
         }
@@ -111,7 +115,9 @@ fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
             .configure(reports::configure(reports.clone()))
             .configure(invoices::configure(reports))
             .configure(servers::configure(servers))
-            .configure(verdicts::configure(verdicts));
+            .configure(verdicts::configure(verdicts))
+            .configure(live::configure(live))
+            .configure(console::configure);
     }
 }
 
@@ -160,6 +166,8 @@ fn route_word(request: &HttpRequest) -> &'static str {
         ("/v1/servers", "servers"),
         ("/v1/invoices", "invoices"),
         ("/v1/invalid-traffic", "invalid_traffic"),
+        ("/v1/live", "live"),
+        ("/console", "console"),
         ("/healthz", "healthz"),
         ("/readyz", "readyz"),
         ("/metrics", "metrics"),

@@ -15,6 +15,7 @@ use crate::caps::strict::Hearing;
 use crate::event_log::kafka::KafkaLog;
 use crate::event_log::{Shipping, Topic, partition};
 use crate::http::campaigns::CampaignApi;
+use crate::http::live::LiveApi;
 use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
@@ -156,6 +157,7 @@ pub(super) fn control(
     };
     let assets = files.map(|files| files.taking(base, &campaigns));
     let kept = files.map(|files| files.store.clone());
+    let live = LiveApi::new(campaigns.clone(), metrics.clone(), clock.clone());
     let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics, assets: kept };
-    server::Control { campaigns, reports, servers, verdicts, assets }
+    server::Control { campaigns, reports, servers, verdicts, assets, live }
 }

@@ -36,6 +36,7 @@ pub use body::BODY_BYTES_MAX;
 pub use keys::{KeyDocument, NewKeyDocument};
 pub use lists::{LIMIT_DEFAULT, LIMIT_MAX, Page, RevisionDocument, RevisionPage};
 pub use openapi::{openapi, openapi_json};
+pub(super) use operations::internal;
 
 /// What the handlers need.
 #[derive(Clone)]
