@@ -262,7 +262,7 @@ fn read(api: &ReportsApi, actor: &Actor, range: DeliveryRange, group_by: GroupBy
         to: range.to.to_rfc3339(),
         rows: rows.collect(),
         is_cut,
-        balances: balances(api, actor, range.line_item_id).map_err(unreadable)?,
+        balances: balances(api, actor, range.line_item_id).map_err(|error| unreadable(&error))?,
     })
 }
 
@@ -279,15 +279,15 @@ pub(super) fn by_hour(
     Ok(groups.into_iter().filter_map(|((_, hour), totals)| Some((hour?, totals))).collect())
 }
 
-fn unreadable(error: crate::store::StoreError) -> Problem {
-    tracing::error!(error = &error as &dyn std::error::Error, "a report can't read the ledger");
+fn unreadable(error: &crate::store::StoreError) -> Problem {
+    tracing::error!(error = error as &dyn std::error::Error, "a report can't read the ledger");
     unavailable()
 }
 
 type Groups = BTreeMap<(Option<LineItemId>, Option<WallMs>), DeliveryTotals>;
 
 fn grouped(api: &ReportsApi, actor: &Actor, range: DeliveryRange, group_by: GroupBy) -> Result<Groups, Problem> {
-    let found = api.ledger.delivery(range, usize::MAX).map_err(unreadable)?;
+    let found = api.ledger.delivery(range, usize::MAX).map_err(|error| unreadable(&error))?;
     let mut visible = BTreeMap::new();
     let mut groups = Groups::new();
     for (DeliveryKey { line_item_id, hour }, totals) in found {

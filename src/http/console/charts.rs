@@ -50,6 +50,9 @@ enum Theme {
 pub struct DeliveryPoints {
     /// What is counted: `impressions` (billed; of the house tier those heard) or `micros` (billed).
     pub unit: &'static str,
+    /// ISO 4217 code of the money, where the unit is micros.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
     /// Hours without a gap, oldest first. The last one is not over yet.
     pub points: Vec<DeliveryPoint>,
 }
@@ -207,8 +210,19 @@ fn read(api: &ReportsApi, actor: &Actor, asked: Asked, now: WallMs) -> Result<De
         });
         DeliveryPoint { hour: hour.to_rfc3339(), delivered, planned }
     };
-    let unit_name = if unit == Counted::Micros { "micros" } else { "impressions" };
-    Ok(DeliveryPoints { unit: unit_name, points: hours.iter().zip(planned).map(point).collect() })
+    let is_money = unit == Counted::Micros;
+    let currency = if is_money { currency(api, actor) } else { None };
+    let unit = if is_money { "micros" } else { "impressions" };
+    let point = hours.iter().zip(planned).map(point);
+    Ok(DeliveryPoints { unit, currency, points: point.collect() })
+}
+
+/// The one currency of the actor's network.
+fn currency(api: &ReportsApi, actor: &Actor) -> Option<String> {
+    api.campaigns.read(|state| match &state.get(EntityId::Network(actor.network_id))?.entity {
+        Entity::Network(network) => Some(network.currency.clone()),
+        Entity::Advertiser(_) | Entity::Campaign(_) | Entity::LineItem(_) | Entity::Creative(_) => None,
+    })
 }
 
 /// What is counted as delivered.

@@ -124,6 +124,7 @@ export const KINDS = {
             { path: "format", label: "Format", type: "choice", choices: ["mp3", "ogg_vorbis", "aac", "wav"], narrow: true },
             { path: "bitrate_kbps", label: "kbit/s", type: "number", narrow: true },
             { path: "url", label: "URL", type: "text" },
+            { path: "asset_id", label: "or asset", type: "text" },
           ],
         }],
       },
@@ -149,6 +150,14 @@ export function put(document, path, value) {
   let into = document;
   for (const name of names) into = into[name] ??= {};
   into[last] = value;
+}
+
+/** Takes away what is there. */
+export function remove(document, path) {
+  const names = path.split(".");
+  const last = names.pop();
+  const from = names.length ? at(document, names.join(".")) : document;
+  if (isObject(from)) delete from[last];
 }
 
 export const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);

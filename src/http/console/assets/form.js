@@ -1,6 +1,6 @@
 // A form over an API document: each field knows its path, and shows what the API says of it.
 import { all, get } from "./api.js";
-import { at, put } from "./documents.js";
+import { at, put, remove } from "./documents.js";
 import { fill, freshId, h } from "./dom.js";
 import { joined, list, micros, units } from "./format.js";
 import { builder } from "./targeting.js";
@@ -201,11 +201,13 @@ function rowsControl(field, value, path, context) {
       context.readOnly ? null : h("button", { type: "button", onClick: () => { add(structuredClone(field.initialRow ?? {})); draw(); context.changed(); } }, field.add), error),
     value() {
       let unreadable = false;
-      const made = rows.map(({ cells }) => {
-        const document = {};
+      const made = rows.map(({ row, cells }) => {
+        // What a row has and the form doesn't show stays as it is.
+        const document = structuredClone(row);
         for (const cell of cells) {
           const one = cell.value();
           if (one === NOT_YET) unreadable = true;
+          else if (one === undefined) remove(document, cell.column.path);
           else put(document, cell.column.path, one);
         }
         return document;

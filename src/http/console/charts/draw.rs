@@ -63,9 +63,14 @@ fn paint(svg: &mut String, delivery: &DeliveryPoints, palette: &Palette) -> Resu
     let mut chart = ChartBuilder::on(&area)
         .margin(6)
         .margin_right(14)
-        .x_label_area_size(30)
+        .x_label_area_size(44)
         .y_label_area_size(66)
         .build_cartesian_2d(0.0..width, 0.0..highest)?;
+    let counted = match &delivery.currency {
+        Some(currency) => format!("{currency} an hour"),
+        None if is_money => "money an hour".to_owned(),
+        None => "impressions an hour".to_owned(),
+    };
     let name = |at: &f64| name_of(points, *at);
     let number = |value: &f64| number_of(*value, highest);
     chart
@@ -79,7 +84,8 @@ fn paint(svg: &mut String, delivery: &DeliveryPoints, palette: &Palette) -> Resu
         .x_label_formatter(&name)
         .y_label_formatter(&number)
         .label_style(font())
-        .y_desc(if is_money { "spend an hour" } else { "impressions an hour" })
+        .x_desc("hours, UTC")
+        .y_desc(counted)
         .axis_desc_style(font())
         .draw()?;
     let bar =

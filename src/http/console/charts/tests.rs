@@ -78,7 +78,7 @@ fn nothing_delivered_is_drawn_too() {
     for count in [0_usize, 1, 336] {
         let point = |planned| DeliveryPoint { hour: "2026-01-31T12:00:00.000Z".to_owned(), delivered: 0, planned };
         for planned in [None, Some(0), Some(i64::MAX)] {
-            let points = DeliveryPoints { unit: "impressions", points: vec![point(planned); count] };
+            let points = DeliveryPoints { unit: "impressions", currency: None, points: vec![point(planned); count] };
             draw::delivery(&points, Theme::Dark).expect("drawn");
         }
     }

@@ -1,7 +1,7 @@
 // One advertiser, campaign or creative: its fields, what is below it, its history. Line items have more, in line_item.js.
 import { callTagged, get, offers, session } from "../api.js";
 import { go } from "../app.js";
-import { KINDS, fieldsOf, mayWrite, mergePatch } from "../documents.js";
+import { KINDS, at, fieldsOf, mayWrite, mergePatch, put } from "../documents.js";
 import { fill, h, problemBox, say, statusTag, tag } from "../dom.js";
 import { form } from "../form.js";
 import { diffTable, revisions } from "../history.js";
@@ -44,7 +44,11 @@ export function editor(kind, { document, etag, isNew, signal, saved }) {
   });
 
   /** What the form has of the document, and nothing of what it doesn't show. */
-  const ofForm = (whole) => Object.fromEntries([...new Set(fieldsOf(kind).map((field) => field.path.split(".")[0]))].filter((name) => whole[name] !== undefined).map((name) => [name, whole[name]]));
+  const ofForm = (whole) => {
+    const part = {};
+    for (const { path } of fieldsOf(kind)) put(part, path, at(whole, path));
+    return part;
+  };
   const patchOf = (made) => mergePatch(ofForm(document), made);
   const request = (made, query, tagged = etag) => (isNew
     ? callTagged("POST", api, { body: made, query, signal })
@@ -198,10 +202,10 @@ export async function show(root, { params: { kind, id }, query, signal }) {
 
 /** The creative's sound, where a browser can play it. */
 function sounds(document) {
-  const rows = document.renditions.map((one) => {
+  const rows = document.renditions.filter((one) => one.url).map((one) => {
     const note = h("span", { class: "soft small", role: "status" });
     return h("li", null, h("div", null, `${one.format}, ${one.bitrate_kbps} kbit/s: `, h("code", null, one.url)),
       h("audio", { controls: true, preload: "none", src: one.url, onError: () => { note.textContent = "can't be played here"; } }), note);
   });
-  return h("section", { class: "card" }, h("h2", null, "Listen"), h("ul", null, rows), document.click_url ? h("p", { class: "small" }, "A click leads to ", h("code", null, document.click_url)) : null);
+  return h("section", { class: "card" }, h("h2", null, "Listen"), rows.length ? h("ul", null, rows) : h("p", { class: "soft" }, "Its files are this server's own: “Listen as” plays them."), document.click_url ? h("p", { class: "small" }, "A click leads to ", h("code", null, document.click_url)) : null);
 }

@@ -80,7 +80,7 @@ function delivery(document, hours, signal) {
     h("nav", { class: "tabs", "aria-label": "How long" }, Object.entries(HOURS).map(([number, text]) => h("a", { href: `#/line-items/${id}?tab=delivery&hours=${number}`, "aria-current": Number(number) === hours ? "true" : undefined }, text))),
     chart.element,
     h("section", { class: "card" }, h("h2", null, "Money"), balances.element, unbilled),
-    h("div", { class: "cards" }, reasons, matches)];
+    reasons, matches];
 }
 
 /** The flight's start, as far back as a report goes. */
@@ -89,47 +89,80 @@ function since(start) {
   return new Date(Math.max(earliest, Math.min(start.getTime(), Date.now() - 3_600_000))).toISOString();
 }
 
-const VERDICTS = { delivering: "good", on_plan: "good", ahead: "good", behind: "warn", not_delivering: "bad" };
+/** Verdicts that are no trouble. */
+const WELL = new Set(["delivering", "chosen"]);
 
 async function diagnosis(card, id, signal) {
   const title = h("h2", null, "Why it does not deliver more");
   if (!(await offers("get", "/v1/line-items/{id}/diagnosis"))) return void fill(card, title, h("p", { class: "soft" }, "Not available: this server's API has no diagnosis of line items. ", h("a", { href: "#/explain" }, "Explain"), " tells it for one ad break."));
   try {
     const said = await get(`/v1/line-items/${id}/diagnosis`, {}, { signal });
+    const sample = said.sample ?? {};
     const causes = table({
-      caption: `Causes${said.sample?.breaks !== undefined ? `, by a sample of ${count(said.sample.breaks)} ad breaks` : ""}`,
-      empty: "No cause was found.",
+      caption: `How it ended in ${count(sample.breaks ?? 0)} ad breaks that were sampled lately, standing for ${count(sample.stands_for_breaks ?? sample.breaks ?? 0)}`,
+      empty: sample.available === false ? "The server that answers samples no ad breaks." : "No ad break was sampled lately.",
       columns: [
-        { name: "Cause", head: true, of: (one) => [words(one.reason), one.predicate ? h("div", { class: "small mono" }, typeof one.predicate === "string" ? one.predicate : JSON.stringify(one.predicate)) : null], by: (one) => one.reason },
-        { name: "In words", of: (one) => one.words ?? "" },
-        { name: "Share", numeric: true, of: (one) => shareText(one.share), by: (one) => one.share ?? 0 },
+        { name: "End", head: true, of: (one) => [words(one.reason), one.predicate ? h("div", { class: "small mono" }, one.predicate) : null], by: (one) => one.reason },
+        { name: "In words", of: (one) => [one.words ?? "", more(one)] },
+        { name: "Share", numeric: true, of: (one) => shareText(one), by: (one) => one.share_basis_points ?? one.share ?? 0 },
         { name: "Breaks", numeric: true, of: (one) => count(one.breaks), by: (one) => one.breaks ?? 0 },
       ],
+      sort: { index: 2, down: true },
     });
     causes.show(said.causes ?? []);
-    const standing = said.standing && typeof said.standing === "object" ? Object.entries(said.standing).filter(([, value]) => value !== null && typeof value !== "object") : [];
-    fill(card, title, h("p", null, tag(words(said.verdict ?? "unknown"), VERDICTS[said.verdict] ?? "")),
-      causes.element,
-      standing.length ? h("p", { class: "small soft" }, standing.map(([name, value]) => `${words(name)} ${value}`).join("; ")) : null);
+    const well = WELL.has(said.verdict_reason);
+    fill(card, title,
+      h("div", { class: `note-box ${well ? "good" : "warn"}` }, h("p", null, said.verdict ?? "", " ", said.verdict_reason ? tag(words(said.verdict_reason)) : null)),
+      (said.standing?.blockers ?? []).length ? h("ul", null, said.standing.blockers.map((one) => h("li", null, one.words, " ", tag(words(one.reason), "bad")))) : null,
+      causes.element, standing(said.standing ?? {}));
   } catch (problem) {
     if (problem.name === "AbortError") throw problem;
     fill(card, title, problem.status === 404 ? h("p", { class: "soft" }, "Not available.") : problemBox(problem));
   }
 }
 
-/** A share comes as a part of one, or as basis points. */
-const shareText = (share) => (share === undefined ? "–" : share <= 1 ? percent(share, 1) : percent(share, 10_000));
+/** What a cause says beside its words. */
+function more(one) {
+  const facts = [
+    one.breaks_but_for_this !== undefined && `${count(one.breaks_but_for_this)} breaks but for this alone`,
+    one.breaks_without_consent !== undefined && `${count(one.breaks_without_consent)} without consent`,
+    one.outranked_by_micros_cpm !== undefined && `outbid by ${money(one.outranked_by_micros_cpm)} CPM`,
+  ].filter(Boolean);
+  return facts.length ? h("div", { class: "small soft" }, facts.join("; ")) : null;
+}
+
+function standing({ flight, creatives, spending }) {
+  const facts = [
+    flight && `flight ${words(flight)}`,
+    creatives?.total !== undefined && `${creatives.servable} of ${creatives.total} creatives can serve`,
+    spending && (spending.has_lease ? `lease held${spending.lease_left_micros === undefined ? "" : `, ${money(spending.lease_left_micros)} left`}` : "no lease held"),
+    spending?.throttle_basis_points !== undefined && `pacing lets it into ${percent(spending.throttle_basis_points, 10_000)} of its breaks`,
+  ].filter(Boolean);
+  return facts.length ? h("p", { class: "small soft" }, `Now: ${facts.join("; ")}.`) : null;
+}
+
+const shareText = ({ share_basis_points: points, share }) => (points !== undefined ? percent(points, 10_000) : share !== undefined ? percent(share, 1) : "–");
 
 async function matching(card, id, signal) {
   const title = h("h2", null, "Whom it would match");
   try {
     if (!(await offers("get", "/v1/line-items/{id}/matches"))) return void fill(card, title, h("p", { class: "soft" }, "Not available: this server's API does not tell whom a line item would match."));
     const said = await get(`/v1/line-items/${id}/matches`, {}, { signal });
-    const plain = Object.entries(said).filter(([, value]) => typeof value !== "object" || value === null);
-    const nested = Object.entries(said).filter(([, value]) => typeof value === "object" && value !== null);
+    const examples = table({
+      caption: "The newest of them, as far as may be told",
+      empty: "No ad break that was sampled lately matches.",
+      columns: [
+        { name: "Country", head: true, of: (one) => one.country?.toUpperCase() ?? "–", by: (one) => one.country ?? "" },
+        { name: "Platform", of: (one) => one.platform ?? "–", by: (one) => one.platform ?? "" },
+        { name: "Hour (UTC)", numeric: true, of: (one) => String(one.hour ?? "–"), by: (one) => one.hour ?? -1 },
+        { name: "Genres", of: (one) => (one.genres ?? []).join(", ") || "–" },
+        { name: "Placement", of: (one) => one.placement ?? "–", by: (one) => one.placement ?? "" },
+      ],
+    });
+    examples.show(said.examples ?? []);
     fill(card, title,
-      h("table", null, h("caption", { class: "visually-hidden" }, "Whom it would match"), h("tbody", null, plain.map(([name, value]) => h("tr", null, h("th", { scope: "row" }, words(name)), h("td", { class: "num" }, typeof value === "number" ? count(value) : String(value)))))),
-      nested.map(([name, value]) => h("details", null, h("summary", null, words(name)), h("pre", null, JSON.stringify(value, null, 2)))));
+      h("p", null, h("strong", null, shareText(said)), ` of ad breaks, about ${count(said.breaks)} in the last hour`, said.sampled_breaks === undefined ? "" : h("span", { class: "soft" }, ` (${count(said.sampled_breaks)} of ${count(said.sample?.breaks)} sampled)`)),
+      examples.element);
   } catch (problem) {
     if (problem.name !== "AbortError") fill(card, title, problem.status === 404 ? h("p", { class: "soft" }, "Not available.") : problemBox(problem));
   }
