@@ -231,12 +231,13 @@ async fn perform(options: &Options, screen: &Screen, data_dir: &Path) -> anyhow:
 
 /// Where to look while it runs.
 fn welcome(screen: &Screen, server: &server::Server, client: &Client) {
-    let base = client.base();
+    let (base, key) = (client.base(), server.operator_key_file());
+    let key = key.display();
     screen.say(&format!(
-        "look at   {base}/metrics   {base}/healthz   {base}/v1/openapi.json\n\
-         reports   curl -H \"authorization: Bearer $(cat {})\" {base}/v1/reports\n\
+        "console   {base}/console/   with the key in {key}\n\
+         look at   {base}/metrics   {base}/healthz   {base}/v1/openapi.json\n\
+         reports   curl -H \"authorization: Bearer $(cat {key})\" {base}/v1/reports\n\
          Ctrl-C ends it and checks the books.",
-        server.operator_key_file().display(),
     ));
 }
 

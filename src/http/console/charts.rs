@@ -213,8 +213,8 @@ fn read(api: &ReportsApi, actor: &Actor, asked: Asked, now: WallMs) -> Result<De
     let is_money = unit == Counted::Micros;
     let currency = if is_money { currency(api, actor) } else { None };
     let unit = if is_money { "micros" } else { "impressions" };
-    let point = hours.iter().zip(planned).map(point);
-    Ok(DeliveryPoints { unit, currency, points: point.collect() })
+    let points = hours.iter().zip(planned).map(point);
+    Ok(DeliveryPoints { unit, currency, points: points.collect() })
 }
 
 /// The one currency of the actor's network.

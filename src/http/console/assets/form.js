@@ -44,14 +44,16 @@ const WRITE = {
   words: (value) => joined(value ?? []),
 };
 
-/** Fields of sections over a document. Returns { element, document(), errors(list) → those of no field, touched }. `changed` is called at each change. */
+/** Fields of sections over a document. Returns { element, document(), errors(list) → those of no field, focusFirstError() }. `changed` is called at each change. */
 export function form(sections, document, { changed, readOnly, isNew, signal }) {
   const controls = [];
   const context = { changed, readOnly, isNew, signal, entities: reader(document, signal) };
   const element = h("div", null, sections.map((section) => {
     const inside = section.fields.map((field) => {
       const made = control(field, at(document, field.path) ?? (isNew ? field.initial : undefined), field.path, context);
-      controls.push({ field, ...made });
+      const one = { field, isTouched: false, ...made };
+      for (const kind of ["input", "change", "click"]) made.element.addEventListener(kind, () => { one.isTouched = true; });
+      controls.push(one);
       return made.element;
     });
     const fields = h("div", { class: "fields" }, inside);
@@ -71,7 +73,8 @@ export function form(sections, document, { changed, readOnly, isNew, signal }) {
       if (unreadable) throw new Error("some fields can't be read yet");
       return made;
     },
-    errors(found) {
+    /** Shows what is wrong at its field; with `onlyTouched` not at fields where nobody has been yet. */
+    errors(found, { onlyTouched = false } = {}) {
       const rest = [];
       const byControl = new Map(controls.map((one) => [one, []]));
       for (const one of found) {
@@ -80,7 +83,7 @@ export function form(sections, document, { changed, readOnly, isNew, signal }) {
         if (owner) byControl.get(owner).push(one);
         else rest.push(one);
       }
-      for (const [one, its] of byControl) one.setErrors(its);
+      for (const [one, its] of byControl) one.setErrors(onlyTouched && !one.isTouched ? [] : its);
       return rest;
     },
     focusFirstError() { element.querySelector('[aria-invalid="true"]')?.focus(); },

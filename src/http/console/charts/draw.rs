@@ -121,7 +121,9 @@ fn number_of(value: f64, highest: f64) -> String {
         most if most >= 10_000.0 => format!("{:.1}k", value / 1_000.0),
         most if most >= 10.0 => format!("{value:.0}"),
         most if most >= 1.0 => format!("{value:.1}"),
-        _ => format!("{value:.3}"),
+        most if most >= 0.1 => format!("{value:.2}"),
+        most if most >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.5}"),
     }
 }
 

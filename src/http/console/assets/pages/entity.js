@@ -73,7 +73,7 @@ export function editor(kind, { document, etag, isNew, signal, saved }) {
       verdict.textContent = "The API would take this.";
     } catch (problem) {
       if (problem.name === "AbortError" || mine !== turn) return;
-      const rest = fields.errors(problem.errors ?? []);
+      const rest = fields.errors(problem.errors ?? [], { onlyTouched: isNew && !asked });
       verdict.textContent = problem.errors?.length ? `${problem.errors.length} to mend${rest.length ? `: ${rest.map((error) => `${error.path} ${error.message}`).join("; ")}` : "."}` : problem.message;
     }
   }

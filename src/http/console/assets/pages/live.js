@@ -81,7 +81,7 @@ export async function show(root, { signal }) {
       outcomes.show(said.total.breaks_by_outcome);
       beacons.show(said.total.beacons);
       unbilled.show({ ...said.total.invalid, ...said.total.unbilled });
-      fill(stamp, `server's time ${time(said.now)} UTC`, said.clock_speed > 1 ? ` at ${said.clock_speed}× speed` : "");
+      fill(stamp, `server's time ${time(said.now)} UTC`, said.clock_speed > 1 ? ` at ${said.clock_speed}× speed` : "", "; counts are of the process that answers");
       showSpend();
     } catch (problem) {
       if (problem.name === "AbortError") throw problem;
