@@ -2,7 +2,7 @@
 import { fill, h } from "./dom.js";
 
 /**
- * `columns`: { name, of(row) → node or text, by(row) → what to sort by, numeric, tight, head }. The column with `head` names its row.
+ * `columns`: { name, of(row) → node or text, by(row) → what to sort by, numeric, tight, roomy, head }. The column with `head` names its row.
  * Returns { element, show(rows) }: to show new rows keeps the order that was chosen.
  */
 export function table({ caption, columns, empty, sort }) {
@@ -33,7 +33,7 @@ export function table({ caption, columns, empty, sort }) {
       rows.sort((one, other) => (order.down ? -1 : 1) * least(by(one), by(other)));
     }
     fill(body, rows.map((row) => h("tr", null, columns.map((column) =>
-      h(column.head ? "th" : "td", { scope: column.head ? "row" : undefined, class: column.numeric ? "num" : column.tight ? "tight" : "" }, column.of(row))))));
+      h(column.head ? "th" : "td", { scope: column.head ? "row" : undefined, class: column.numeric ? "num" : column.tight ? "tight" : column.roomy ? "roomy" : "" }, column.of(row))))));
     nothing.hidden = rows.length > 0;
   }
 

@@ -44,7 +44,7 @@ export function requestFields(changed, extra = {}) {
     return one.number ? Number(text) : text;
   };
   return {
-    element: h("div", { class: "fields" }, fields.map((field) => field.element)),
+    element: h("div", { class: "fields short" }, fields.map((field) => field.element)),
     body() {
       const body = { request_id: `console-${crypto.randomUUID()}`, listener: {}, break: {}, ...extra };
       for (const field of fields) {
@@ -121,7 +121,7 @@ function explained(answer, ms) {
       { name: "Line item", head: true, of: (fate) => h("a", { href: `#/line-items/${fate.line_item_id}` }, fate.name), by: (fate) => fate.name.toLowerCase() },
       { name: "Tier", of: (fate) => fate.tier, by: (fate) => fate.tier },
       { name: "Fate", tight: true, of: (fate) => (fate.slot ? tag(`slot ${fate.slot}`, "good") : tag(words(fate.reason))), by: (fate) => (fate.slot ? `0${fate.slot}` : fate.reason) },
-      { name: "In words", of: (fate) => fate.words },
+      { name: "In words", roomy: true, of: (fate) => fate.words },
     ],
   });
   const show = () => {

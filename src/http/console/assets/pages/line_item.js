@@ -103,7 +103,7 @@ async function diagnosis(card, id, signal) {
       empty: sample.available === false ? "The server that answers samples no ad breaks." : "No ad break was sampled lately.",
       columns: [
         { name: "End", head: true, of: (one) => [words(one.reason), one.predicate ? h("div", { class: "small mono" }, one.predicate) : null], by: (one) => one.reason },
-        { name: "In words", of: (one) => [one.words ?? "", more(one)] },
+        { name: "In words", roomy: true, of: (one) => [one.words ?? "", more(one)] },
         { name: "Share", numeric: true, of: (one) => shareText(one), by: (one) => one.share_basis_points ?? one.share ?? 0 },
         { name: "Breaks", numeric: true, of: (one) => count(one.breaks), by: (one) => one.breaks ?? 0 },
       ],

@@ -229,7 +229,7 @@ function listenerFields(me) {
     element: h("div", null,
       h("div", { class: "row", role: "group", "aria-label": "Somebody ready-made" }, Object.keys(PEOPLE).map((person) => h("button", { type: "button", onClick: () => take(person) }, person)),
         h("button", { type: "button", onClick: () => { all.id.field.value = `console-${crypto.randomUUID().slice(0, 8)}`; } }, "New listener")),
-      h("div", { class: "fields" }, Object.values(all).map((one) => one.element))),
+      h("div", { class: "fields short" }, Object.values(all).map((one) => one.element))),
     body: () => JSON.parse(JSON.stringify({
       request_id: `console-${crypto.randomUUID()}`,
       listener: { id: text("id"), playOnid: `${text("id") ?? "console"}-session`, age: number("age"), gender: text("gender"), language: text("language") },
