@@ -8,6 +8,7 @@ use super::{Findings, Rules};
 use crate::demo::evidence::{AdSeen, Evidence};
 use crate::event_log::{StoredRecord, Topic, log_dir, money_dir};
 use crate::events::{self, BeaconRecord, Event};
+use crate::http::player::OPERATOR_APP;
 use crate::journal::{self, RealDisk};
 use crate::model::{
     AdvertiserId, BeaconEvent, CreativeId, DecisionId, ImpressionId, LeaseId, LineItemId, Micros, Tier, WallMs,
@@ -46,6 +47,10 @@ pub(super) struct AdLogged {
     records: BTreeMap<BeaconEvent, u32>,
     /// When the first copy of its impression was received.
     heard_at: Option<WallMs>,
+    /// Whether an operator asked for it, as from the console: no player knows of it.
+    by_operator: bool,
+    /// Whether its impression counts as invalid traffic.
+    is_invalid: bool,
 }
 
 /// What the log says of one lease.
@@ -146,6 +151,8 @@ impl LogSummary {
             billable_until: beacon.billable_until,
             records: BTreeMap::new(),
             heard_at: None,
+            by_operator: beacon.app.as_ref().is_some_and(|app| app.as_str() == OPERATOR_APP),
+            is_invalid: false,
         });
         let same = ad.impression_id == beacon.impression_id
             && ad.line_item_id == beacon.line_item_id
@@ -160,6 +167,7 @@ impl LogSummary {
         *ad.records.entry(beacon.event).or_default() += 1;
         if beacon.event == BeaconEvent::Impression {
             ad.heard_at = Some(ad.heard_at.map_or(received_at, |at| at.min(received_at)));
+            ad.is_invalid |= beacon.invalid.is_some();
         }
     }
 
@@ -173,6 +181,12 @@ impl LogSummary {
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.records
+    }
+
+    /// The paid ads that operators heard: what they are, and what they cost where they are to be billed. Nobody saw them but the log.
+    pub(super) fn heard_by_operators(&self) -> impl Iterator<Item = (LineItemId, Option<Micros>)> {
+        let heard = self.ads.values().filter(|ad| ad.by_operator && ad.heard_at.is_some() && ad.tier != Tier::House);
+        heard.map(|ad| (ad.line_item_id, (ad.heard_in_time() && !ad.is_invalid).then_some(ad.price)))
     }
 
     /// What the log says of the ad.
@@ -197,7 +211,7 @@ pub(super) fn check(rules: &Rules, evidence: &Evidence, log: &LogSummary, findin
     for (key, ad) in &log.ads {
         // A draw that was given up before anybody was told of its ad leaves a void and nothing else.
         let only_void = ad.records.keys().all(|&event| event == BeaconEvent::Void);
-        if !answered.contains(key) && !only_void {
+        if !answered.contains(key) && !only_void && !ad.by_operator {
             findings.add("unknown_record", || format!("impression {} was never answered", ad.impression_id));
         }
     }

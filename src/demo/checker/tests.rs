@@ -292,6 +292,46 @@ fn canaries_in_the_log_are_named() {
     });
 }
 
+/// What an operator heard of the first paid line item, from another break, and the report with it.
+fn heard_by_operator(scene: &mut Scene) -> usize {
+    let place = scene.paid_impression();
+    scene.records.push(scene.records[place].clone());
+    let place = scene.records.len() - 1;
+    let mut heard = None;
+    scene.change_beacon(place, |beacon| {
+        beacon.app = AppKey::new("operator");
+        beacon.decision_id = DecisionId::from_u128(777);
+        let ImpressionId::Leased { ordinal, .. } = &mut beacon.impression_id else { panic!("a paid ad is leased") };
+        *ordinal += 1;
+        heard = Some((beacon.line_item_id, beacon.price));
+    });
+    let (line_item_id, price) = heard.expect("changed");
+    let reported = scene.reported.entry(line_item_id).or_default();
+    reported.impressions += 1;
+    reported.billed += 1;
+    reported.micros += price.0;
+    place
+}
+
+#[test]
+fn operators_may_listen_too_and_are_billed_for() {
+    check_finds("an operator listens", &[], |scene| {
+        heard_by_operator(scene);
+    });
+    check_finds("and is not in the report", &["billed"], |scene| {
+        heard_by_operator(scene);
+        scene.reported = Scene::right().reported;
+    });
+    check_finds("as a robot, and is billed", &["billed"], |scene| {
+        let place = heard_by_operator(scene);
+        scene.change_beacon(place, |beacon| beacon.invalid = Some(crate::model::InvalidTraffic::Robot));
+    });
+    check_finds("as an app that nobody is", &["billed", "unknown_record"], |scene| {
+        let place = heard_by_operator(scene);
+        scene.change_beacon(place, |beacon| beacon.app = AppKey::new("other"));
+    });
+}
+
 #[test]
 fn a_lease_closes_with_what_was_heard_of_it() {
     let close_with = |scene: &mut Scene, extra: i64, count: u32| {

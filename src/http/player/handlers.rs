@@ -24,6 +24,9 @@ use crate::roles::decision::{AnsweredBreak, Asking, DecisionShell, Explain, Orig
 use crate::roles::listeners::ListenerAccess;
 use crate::telemetry::{Metric, Metrics};
 
+/// The app as which operators ask who try things out.
+pub const OPERATOR_APP: &str = "operator";
+
 /// What the player's side is made of.
 #[derive(Debug)]
 pub struct Player {
@@ -160,11 +163,13 @@ fn operators_only(actor: &Actor, body: &AdBreakRequestBody) -> Result<Explain, P
     }
 }
 
-/// The app that asks. An operator who tries things out asks as the app `operator`.
+/// The app that asks. An operator who tries things out asks as [`OPERATOR_APP`].
 fn app_of(actor: &Actor) -> AppKey {
     match &actor.role {
         Role::App(app) => app.clone(),
-        Role::Operator | Role::Advertiser(_) | Role::Viewer => AppKey::new("operator").expect("a plain word is a key"),
+        Role::Operator | Role::Advertiser(_) | Role::Viewer => {
+            AppKey::new(OPERATOR_APP).expect("a plain word is a key")
+        }
     }
 }
 

@@ -9,4 +9,4 @@ pub mod render;
 pub mod wire;
 
 pub(super) use handlers::{__path_delete_listener, __path_post_ad_break};
-pub use handlers::{Player, configure};
+pub use handlers::{OPERATOR_APP, Player, configure};

@@ -91,8 +91,9 @@ fn paint(svg: &mut String, delivery: &DeliveryPoints, palette: &Palette) -> Resu
     let bar =
         |(at, &height): (f64, &f64)| Rectangle::new([(at + 0.12, 0.0), (at + 0.88, height)], palette.bar.filled());
     chart.draw_series(positions(points.len()).zip(&delivered).map(bar))?;
-    // Each hour's plan is a level over that hour.
-    let line = positions(points.len()).zip(&planned).filter_map(|(at, plan)| Some((at, (*plan)?)));
+    // Each hour's plan is a level over that hour; a plan of nothing at all is none.
+    let has_plan = planned.iter().flatten().any(|&plan| plan > 0.0);
+    let line = positions(points.len()).zip(&planned).filter_map(|(at, plan)| Some((at, plan.filter(|_| has_plan)?)));
     let steps = line.flat_map(|(at, plan)| [(at, plan), (at + 1.0, plan)]);
     chart.draw_series(LineSeries::new(steps, palette.plan.stroke_width(2)))?;
     area.present()?;

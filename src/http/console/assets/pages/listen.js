@@ -57,7 +57,7 @@ export async function show(root, { signal }) {
 
   fill(root, h("div", { class: "page-head" }, h("h1", null, "Listen as")),
     h("p", { class: "soft" }, "A real listener of a real break: the ads are drawn, and what is heard is billed to its advertisers as it would be from a player's app."),
-    speed > 1 ? h("div", { class: "note-box warn" }, h("p", null, `This server's clock runs ${speed} times faster than yours. Ads are played as countdowns at that speed, without sound, so that beacons come when they should. If it is a demo: its check at the end knows its own players only, and will name what you heard.`)) : null,
+    speed > 1 ? h("div", { class: "note-box warn" }, h("p", null, `This server's clock runs ${speed} times faster than yours. Ads are played as countdowns at that speed, without sound, so that beacons come when they should.`)) : null,
     h("div", { class: "wide-left" },
       h("section", { class: "card" }, h("h2", null, "Who listens"), fields.element),
       h("div", null,
