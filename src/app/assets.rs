@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::Base;
 use super::decision::public_url;
 use crate::assets::{AssetStore, StoreSettings, UrlSigner};
-use crate::config::Config;
+use crate::config::{Config, SharedRoles};
 use crate::http::assets::{AssetsApi, FilesApi};
 use crate::roles::campaign::CampaignHandle;
 
@@ -30,6 +30,17 @@ impl Files {
         let settings = StoreSettings { dir: folder(base.config), limits: base.config.assets.limits.clone() };
         let store = AssetStore::open(settings, base.clock.clone(), base.entropy.clone());
         Ok(Self { store: store.context("opening the store of creatives' files")?, signer: signer(base, address) })
+    }
+
+    /// Those of one of many servers: where a folder is named, for the roles that use it.
+    pub(super) fn of_roles(base: &Base<'_>, roles: SharedRoles, address: SocketAddr) -> anyhow::Result<Option<Self>> {
+        let is_used = base.config.assets.dir.is_some() && (roles.campaign || roles.assets);
+        is_used.then(|| Self::open(base, address)).transpose()
+    }
+
+    /// Who serves them, where that is a role of this server.
+    pub(super) fn served(&self, base: &Base<'_>, roles: SharedRoles) -> Option<FilesApi> {
+        roles.assets.then(|| self.serving(base))
     }
 
     /// Who serves them.

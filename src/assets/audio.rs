@@ -70,8 +70,7 @@ pub(super) fn decode<R: Read + Seek + Send + Sync>(
     if kind == FileKind::Ogg {
         expect_last_page(reader, bytes)?;
     }
-    let stream =
-        MediaSourceStream::new(Box::new(Source { reader, bytes }), MediaSourceStreamOptions::default());
+    let stream = MediaSourceStream::new(Box::new(Source { reader, bytes }), MediaSourceStreamOptions::default());
     let mut format = probe_of(kind)
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
         .map_err(|error| refused(&error))?;

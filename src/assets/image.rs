@@ -20,9 +20,9 @@ pub(super) fn measure<R: Read + Seek>(reader: &mut R, bytes: u64, kind: FileKind
     }
     let mut buffered = BufReader::new(&mut *reader);
     let wanted = if kind == FileKind::Png { ImageType::Png } else { ImageType::Jpeg };
-    let size = wanted.reader_size(&mut buffered).map_err(|error| {
-        Rejection::new("malformed", format!("the image's header can't be read: {error}"))
-    })?;
+    let size = wanted
+        .reader_size(&mut buffered)
+        .map_err(|error| Rejection::new("malformed", format!("the image's header can't be read: {error}")))?;
     let sides = [size.width, size.height];
     if sides.iter().any(|side| !(1..=SIDE_PIXELS_MAX).contains(side)) {
         let message = format!("{} by {} pixels; 1 to {SIDE_PIXELS_MAX} are taken", size.width, size.height);

@@ -15,9 +15,9 @@ mod sign;
 mod sniff;
 mod store;
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod uploads;
 
@@ -26,6 +26,8 @@ pub use limits::{Limits, LoudnessRule, Warning};
 pub use probe::{AudioFacts, Facts, ImageFacts, Rejection, Shape, probe};
 pub use sign::{SignError, UrlSigner};
 pub use sniff::{Declared, declared};
-pub use store::{ASSETS_PER_ADVERTISER_MAX, AssetRow, AssetStore, Incoming, OpenAsset, Owner, StoreSettings, TakeError};
+pub use store::{
+    ASSETS_PER_ADVERTISER_MAX, AssetRow, AssetStore, Incoming, OpenAsset, Owner, StoreSettings, TakeError,
+};
 pub use threads::{Busy, Threads};
 pub use uploads::{UPLOADS_PER_KEY_MAX, Upload, UploadError, UploadId, Uploader};

@@ -123,7 +123,8 @@ mod tests {
     fn all_players_of_some_hours_get_one_url() {
         let signer = UrlSigner::new(&[1; 32], String::new());
         let at = |minutes: i64| {
-            let now = WallMs(1_790_000_000_000 / (STEP_SECONDS * 1_000) * STEP_SECONDS * 1_000).plus_ms(minutes * 60_000);
+            let now =
+                WallMs(1_790_000_000_000 / (STEP_SECONDS * 1_000) * STEP_SECONDS * 1_000).plus_ms(minutes * 60_000);
             signer.url(FILE, now, now.plus_ms(600_000))
         };
         assert_eq!(at(0), at(299));

@@ -7,7 +7,7 @@ use crate::model::FileKind;
 
 /// Bytes looked at from the beginning.
 const HEAD_BYTES: usize = 4_096;
-/// Largest ID3v2 tag that is skipped to see what follows: cover art of a few megabytes fits.
+/// Largest `ID3v2` tag that is skipped to see what follows: cover art of a few megabytes fits.
 const TAG_BYTES_MAX: u64 = 16 << 20;
 
 /// What a sender says a file is.
@@ -95,7 +95,7 @@ fn head<R: Read + Seek>(reader: &mut R, at: u64) -> Result<Vec<u8>, Rejection> {
     Ok(head)
 }
 
-/// The length of the ID3v2 tag that the file begins with.
+/// The length of the `ID3v2` tag that the file begins with.
 fn tag_bytes(head: &[u8]) -> Option<u64> {
     let header: &[u8; 10] = head.get(..10)?.try_into().ok()?;
     if !header.starts_with(b"ID3") || header[6..].iter().any(|byte| *byte > 0x7f) {

@@ -152,7 +152,8 @@ impl AssetStore {
             make_folder(&dir.join(folder))?;
         }
         remove_old(&dir.join("tmp"), clock.now().wall)?;
-        let start = |name, count, waiting| Threads::start(name, count, waiting).map_err(trouble("start threads for", &dir));
+        let start =
+            |name, count, waiting| Threads::start(name, count, waiting).map_err(trouble("start threads for", &dir));
         let (reading, taking) =
             (start("asset-read", READING_THREADS, READS_WAITING)?, start("asset-take", TAKING_THREADS, TAKES_WAITING)?);
         Ok(Self { inner: Arc::new(Inner { dir, limits, clock, entropy, reading, taking }) })

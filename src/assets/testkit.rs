@@ -46,7 +46,8 @@ pub(crate) fn wav(samples: &[f32], rate: u16, channels: u16) -> Vec<u8> {
 /// Mono Vorbis in Ogg.
 pub(crate) fn ogg(samples: &[f32], rate: u16) -> Vec<u8> {
     let rate = NonZeroU32::new(u32::from(rate)).expect("a rate");
-    let mut encoder = VorbisEncoderBuilder::new_with_serial(rate, NonZeroU8::MIN, Vec::new(), 7).build().expect("an encoder");
+    let mut encoder =
+        VorbisEncoderBuilder::new_with_serial(rate, NonZeroU8::MIN, Vec::new(), 7).build().expect("an encoder");
     for block in samples.chunks(4_096) {
         encoder.encode_audio_block([block]).expect("encodes");
     }

@@ -158,7 +158,7 @@ fn limits_refuse_or_warn() {
     assert_eq!(judge(&usual, &limits()), Ok(vec![]));
     assert_eq!(judge(&mp3_frames(100), &limits()), Err("format_not_taken"));
     assert_eq!(judge(&wav(&tone(0.5, 22_050), 22_050, 1), &limits()), Err("too_short"));
-    assert_eq!(judge(&wav(&[0.0; 44_100], 22_050, 1), &limits()), Err("silent"));
+    assert_eq!(judge(&wav(&vec![0.0; 44_100], 22_050, 1), &limits()), Err("silent"));
     let loud: Vec<f32> = tone(2.0, 22_050).iter().map(|sample| sample * 3.0).collect();
     assert_eq!(judge(&wav(&loud, 22_050, 2), &limits()), Ok(vec!["too_loud"]));
     let strict = Limits { loudness_rule: LoudnessRule::Refuse, ..limits() };

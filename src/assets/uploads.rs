@@ -212,8 +212,7 @@ impl Uploader {
     /// # Errors
     /// [`UploadError::Take`].
     pub async fn pause(&self, held: &mut Held) -> Result<Option<(AssetRow, Vec<Warning>)>, UploadError> {
-        let (inner, file, mut upload) =
-            (Arc::clone(self.store.inner()), Arc::clone(&held.file), held.upload.clone());
+        let (inner, file, mut upload) = (Arc::clone(self.store.inner()), Arc::clone(&held.file), held.upload.clone());
         let done = self.store.inner().taking.run(move || {
             let part = part_path(&inner, upload.id);
             file.sync_all().map_err(trouble("sync", &part))?;
@@ -300,12 +299,11 @@ fn read(inner: &Inner, id: UploadId, key_id: ApiKeyId) -> Result<Upload, UploadE
     if upload.key_id != key_id || upload.expires_at <= inner.clock.now().wall {
         return Err(UploadError::Absent);
     }
-    upload.offset = match &upload.asset {
-        Some(_) => upload.length,
-        None => {
-            let part = part_path(inner, id);
-            part.metadata().map_err(trouble("look at", &part))?.len()
-        }
+    upload.offset = if upload.asset.is_some() {
+        upload.length
+    } else {
+        let part = part_path(inner, id);
+        part.metadata().map_err(trouble("look at", &part))?.len()
     };
     Ok(upload)
 }
@@ -366,10 +364,7 @@ impl StoredUpload {
     fn upload(&self, id: UploadId) -> Option<Upload> {
         Some(Upload {
             id,
-            owner: Owner {
-                network_id: self.network_id.parse().ok()?,
-                advertiser_id: self.advertiser_id.parse().ok()?,
-            },
+            owner: Owner { network_id: self.network_id.parse().ok()?, advertiser_id: self.advertiser_id.parse().ok()? },
             key_id: self.key_id.parse().ok()?,
             length: self.length,
             offset: 0,

@@ -18,8 +18,8 @@ use crate::event_log::PartitionCounts;
 use crate::event_log::kafka::{Compression, Connection};
 use crate::impressions::HeardRule;
 use crate::store::cql::CqlConnection;
-use raw::RawConfig;
 pub use assets::AssetsConfig;
+use raw::RawConfig;
 pub use raw::{Problem, Sources};
 pub use roles::{Roles, SharedRoles};
 pub use settings::{Audience, Kind, SETTINGS, Setting, example};
@@ -266,7 +266,8 @@ impl Config {
         if let Roles::Some(SharedRoles { assets: true, .. }) = self.roles
             && self.assets.dir.is_none()
         {
-            let reason = "must be set where the role assets is one of many servers': campaign puts files there".to_owned();
+            let reason =
+                "must be set where the role assets is one of many servers': campaign puts files there".to_owned();
             raw.refuse_together("assets.dir", reason);
         }
         // Fewer than four segments: the one being written, the next, and nothing to keep.

@@ -223,10 +223,19 @@ async fn perform(options: &Options, screen: &Screen, data_dir: &Path) -> anyhow:
         Reported::default()
     });
     // With the client go its connections, so that the server need not wait for them.
-    let Stage { client, recorder, tally, sounds, rules, .. } = Arc::into_inner(stage).context("a player is still playing")?;
+    let Stage { client, recorder, tally, sounds, rules, .. } =
+        Arc::into_inner(stage).context("a player is still playing")?;
     drop(client);
     server.stop().await?;
-    Ok(Performance { rules, evidence: recorder.take(), reported, counts: tally.counts(), played, tunes, sounds: sounds.counts() })
+    Ok(Performance {
+        rules,
+        evidence: recorder.take(),
+        reported,
+        counts: tally.counts(),
+        played,
+        tunes,
+        sounds: sounds.counts(),
+    })
 }
 
 /// Where to look while it runs.

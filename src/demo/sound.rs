@@ -18,6 +18,9 @@ const BLOCK: usize = 8_192;
 /// Fade at both ends of a note in seconds: without it notes click.
 const FADE_S: f32 = 0.012;
 
+/// Samples at an ad's end that fade away.
+const END_SAMPLES: u16 = 200;
+
 /// Why a tune could not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[error("a tune can't be encoded")]
@@ -33,33 +36,35 @@ pub(super) fn tune(seed: u64, advertiser: u64, duration_ms: u32) -> Vec<f32> {
     let key_hz = 196.0 * semitones(draws.between(0, 12));
     let beat_s = *draws.pick(&[0.24_f32, 0.3, 0.36, 0.45]);
     let overtones: [f32; 3] = *draws.pick(&[[0.5, 0.25, 0.1], [0.0, 0.35, 0.0], [0.2, 0.0, 0.3], [0.7, 0.5, 0.4]]);
-    let motif: Vec<(f32, u32)> = (0..8)
+    let motif: Vec<Vec<f32>> = (0..8)
         .map(|_| {
             let octave = 12 * draws.between(0, 2);
             let step = u32::from(scale[draws.index(scale.len())]);
-            (key_hz * semitones(step + octave), draws.between(1, 3))
+            note(key_hz * semitones(step + octave), beat_s * small(draws.between(1, 3)), overtones)
         })
         .collect();
     let count = usize::try_from(u64::from(duration_ms) * u64::from(RATE) / 1_000).expect("at most ten minutes");
     let mut samples = Vec::with_capacity(count);
-    for (hz, beats) in motif.iter().cycle() {
+    for note in motif.iter().cycle() {
         let left = count - samples.len();
         if left == 0 {
             break;
         }
-        note(&mut samples, *hz, beat_s * small(*beats), overtones, left);
+        samples.extend(&note[..note.len().min(left)]);
+    }
+    // The last note is cut off where the ad ends.
+    for (number, sample) in samples.iter_mut().rev().take(usize::from(END_SAMPLES)).enumerate() {
+        *sample *= f32::from(u16::try_from(number).expect("END_SAMPLES at most")) / f32::from(END_SAMPLES);
     }
     samples
 }
 
-/// Adds one note, which rings out.
-fn note(samples: &mut Vec<f32>, hz: f32, seconds: f32, overtones: [f32; 3], most: usize) {
+/// One note, which rings out.
+fn note(hz: f32, seconds: f32, overtones: [f32; 3]) -> Vec<f32> {
+    let mut samples = Vec::new();
     let mut second = 0.0_f32;
     let step = 1.0 / f32::from(RATE);
-    for _ in 0..most {
-        if second >= seconds {
-            return;
-        }
+    while second < seconds {
         let turn = second * hz * std::f32::consts::TAU;
         let mut sample = turn.sin();
         for (number, share) in [2.0_f32, 3.0, 4.0].into_iter().zip(overtones) {
@@ -72,6 +77,7 @@ fn note(samples: &mut Vec<f32>, hz: f32, seconds: f32, overtones: [f32; 3], most
         samples.push(0.22 * fade * ring * sample);
         second += step;
     }
+    samples
 }
 
 /// Ogg Vorbis, low in quality and small.
@@ -109,7 +115,8 @@ mod tests {
         assert_eq!(first, tune(7, 1, 15_000));
         assert_ne!(first, tune(7, 2, 15_000));
         assert_ne!(first, tune(8, 1, 15_000));
-        assert_eq!(first[..], tune(7, 1, 20_000)[..first.len()]);
+        let same = first.len() - usize::from(END_SAMPLES);
+        assert_eq!(first[..same], tune(7, 1, 20_000)[..same]);
         for advertiser in 0..10 {
             let bytes = encode(&tune(7, advertiser, 15_000)).expect("encoded");
             let facts = probe(Cursor::new(bytes), Declared::Anything, 600_000, &mut || false).expect("a good file");

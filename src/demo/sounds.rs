@@ -17,7 +17,7 @@ use crate::workload::world::World;
 /// Tunes that are encoded and sent at once: as many as a small machine has cores.
 const SENT_AT_ONCE: usize = 2;
 /// Most tunes: the demo should begin within seconds. Creatives beyond keep the URL of a made-up server.
-const TUNES_MAX: usize = 120;
+const TUNES_MAX: usize = 48;
 /// Fetches at once; a player that finds them taken plays without, as one does whose network is slow.
 const FETCHES_AT_ONCE: usize = 4;
 /// What a player fetches of a file that was fetched whole before, in bytes: the beginning, as the rest would tell nothing new.
@@ -99,14 +99,29 @@ fn file_of(url: &str) -> Option<AssetFile> {
     name.split('?').next()?.parse().ok()
 }
 
+/// Whose tunes are wanted, and how long: first one of each advertiser, then a second of each.
+fn wanted(world: &World) -> Vec<(AdvertiserId, u32)> {
+    let mut by_advertiser: BTreeMap<AdvertiserId, BTreeSet<u32>> = BTreeMap::new();
+    for creative in &world.creatives {
+        by_advertiser.entry(creative.advertiser_id).or_default().insert(creative.duration_ms);
+    }
+    let mut wanted: Vec<_> = by_advertiser
+        .into_iter()
+        .flat_map(|(advertiser_id, lengths)| {
+            lengths.into_iter().enumerate().map(move |(at, ms)| (at, advertiser_id, ms))
+        })
+        .collect();
+    wanted.sort_unstable();
+    wanted.into_iter().map(|(_, advertiser_id, duration_ms)| (advertiser_id, duration_ms)).collect()
+}
+
 /// Composes the tunes of a world, sends them to the server, which must know the advertisers, and names them in the creatives. Returns how many.
 ///
 /// # Errors
 /// When a tune can't be encoded or is not taken.
 pub(super) async fn send_tunes(client: &std::sync::Arc<Client>, world: &mut World, seed: u64) -> anyhow::Result<usize> {
     let numbers: BTreeMap<AdvertiserId, u64> = world.advertisers.iter().map(|one| one.id).zip(0..).collect();
-    let wanted: BTreeSet<_> = world.creatives.iter().map(|one| (one.advertiser_id, one.duration_ms)).collect();
-    let mut waiting = wanted.into_iter().take(TUNES_MAX);
+    let mut waiting = wanted(world).into_iter().take(TUNES_MAX);
     let mut sending = JoinSet::new();
     let mut files = BTreeMap::new();
     loop {

@@ -8,8 +8,8 @@ use crate::model::{
     BreakPosition, BreakSpec, Budget, Campaign, CampaignId, CapScope, CapWindow, ConsentScope, Coordinates, Creative,
     CreativeChoice, CreativeId, Day, DecisionId, Exposure, ExposureState, Facts, Flight, FrequencyCap, Goal,
     ImpressionId, InvalidTraffic, LeaseId, LineItem, LineItemId, Micros, MonotonicMs, Network, NetworkId, Now,
-    PacingMode, Placement, PlacementKey, Platform, Preview, PriceModel, Pricing, Pseudonym, Rendition, RenditionSource, RequestId,
-    ServerId, ShareOfVoice, Status, Strictness, Subscription, Tier, Tracker, WallMs, Zone,
+    PacingMode, Placement, PlacementKey, Platform, Preview, PriceModel, Pricing, Pseudonym, Rendition, RenditionSource,
+    RequestId, ServerId, ShareOfVoice, Status, Strictness, Subscription, Tier, Tracker, WallMs, Zone,
 };
 use crate::targeting::{
     AgeRange, Attribute, Circle, DaypartZone, Expression, Predicate, Version, VersionOf, VersionRange,
@@ -481,8 +481,16 @@ pub(crate) fn creative() -> Creative {
         duration_ms: 30_000,
         explicit: true,
         renditions: vec![
-            Rendition { format: AudioFormat::Aac, bitrate_kbps: 192, source: RenditionSource::Url("https://cdn.example/30.m4a".to_owned()) },
-            Rendition { format: AudioFormat::Wav, bitrate_kbps: 1_411, source: RenditionSource::Url("https://cdn.example/30.wav".to_owned()) },
+            Rendition {
+                format: AudioFormat::Aac,
+                bitrate_kbps: 192,
+                source: RenditionSource::Url("https://cdn.example/30.m4a".to_owned()),
+            },
+            Rendition {
+                format: AudioFormat::Wav,
+                bitrate_kbps: 1_411,
+                source: RenditionSource::Url("https://cdn.example/30.wav".to_owned()),
+            },
         ],
         click_url: Some("https://shop.example/spring".to_owned()),
     }

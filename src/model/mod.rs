@@ -5,9 +5,9 @@
 
 mod actor;
 mod ad_break;
+mod asset;
 mod campaign;
 mod caps;
-mod asset;
 mod creative;
 mod ids;
 mod impression;
@@ -22,9 +22,9 @@ pub use ad_break::{
     AdBreakRequest, AppKey, BreakPosition, BreakSpec, ConsentScope, Coordinates, Facts, PlacementKey, Preview,
     RequestId, Subscription,
 };
+pub use asset::{AssetFile, AssetId, FileKind, NoAssetId};
 pub use campaign::{Advertiser, App, Approval, Campaign, Network, Placement, Status};
 pub use caps::{CapScope, CapWindow, FrequencyCap, Strictness};
-pub use asset::{AssetFile, AssetId, FileKind, NoAssetId};
 pub use creative::{AudioFormat, Creative, Rendition, RenditionSource};
 pub use ids::{
     AdvertiserId, ApiKeyId, BootId, CampaignId, CreativeId, DecisionId, IdError, LeaseId, LineItemId, NetworkId,

@@ -7,8 +7,8 @@ use crate::catalog::Entity;
 use crate::model::{
     Advertiser, AdvertiserId, App, AppKey, Approval, AudioFormat, Avoidance, Budget, Campaign, CampaignId, CapScope,
     CapWindow, Creative, CreativeChoice, CreativeId, Flight, FrequencyCap, Goal, LineItem, LineItemId, Micros, Network,
-    NetworkId, PacingMode, Placement, PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, ShareOfVoice, Status, Strictness,
-    Tier, Zone,
+    NetworkId, PacingMode, Placement, PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, ShareOfVoice,
+    Status, Strictness, Tier, Zone,
 };
 use crate::sim::clock_model::START;
 use crate::targeting::{Attribute, Expression, Predicate};

@@ -104,6 +104,15 @@ enum Cql {
     },
 }
 
+impl Cql {
+    fn into_session(self) -> Option<CqlSession> {
+        match self {
+            Self::Reached(reached) => Some(reached.session),
+            Self::Away { .. } => None,
+        }
+    }
+}
+
 /// Starts a server of these roles. Returns once it listens; it is not ready before it has the catalogue (`/readyz` says when).
 ///
 /// # Errors
@@ -172,8 +181,7 @@ fn build(
 
     let mut takers: Vec<Taker> = Vec::new();
     let (listener, address) = bind(config)?;
-    let files = (config.assets.dir.is_some() && (roles.campaign || roles.assets)).then(|| Files::open(&base, address));
-    let files = files.transpose()?;
+    let files = Files::of_roles(&base, roles, address)?;
     let seller = match &cql {
         Cql::Reached(reached) if roles.campaign => Some(sell(&base, reached.catalog.clone(), &kafka)?),
         _ => None,
@@ -186,15 +194,13 @@ fn build(
     let decided =
         listeners.map(|listeners| decide(&base, (&kafka, &shipping[0]), listeners, (keys, address), &mut takers));
     let (decider, player) = decided.transpose()?.unzip();
-    let session = match cql {
-        Cql::Reached(reached) => Some(reached.session),
-        Cql::Away { .. } => None,
-    };
+    let session = cql.into_session();
     let owners = own((&base, &kafka, session.as_ref()), roles, profiles, faults, &mut takers)?;
     let (accounting, profile) = (owners.0.as_ref(), owners.1.as_ref());
 
     let lights = Arc::new(Lights::default());
-    let control = campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, (session, &kafka), files.as_ref()));
+    let control =
+        campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, (session, &kafka), files.as_ref()));
     let listeners_in_use = decider.as_ref().map(|decider| Arc::clone(&decider.listeners));
     let gauges = gauges(&base, &kafka, &shipping, (listeners_in_use, profile.map(ProfileHandle::watch)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;
@@ -206,7 +212,7 @@ fn build(
     let routes = server::Parts {
         player,
         admin: Admin { health: health.clone(), metrics: base.metrics.clone(), gauges },
-        files: files.as_ref().filter(|_| roles.assets).map(|files| files.serving(&base)),
+        files: files.as_ref().and_then(|files| files.served(&base, roles)),
         control,
         request_ids: RequestIds::new(base.boot_id),
         clock: base.clock.clone(),

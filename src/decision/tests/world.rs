@@ -235,7 +235,11 @@ fn creative(id: u32, advertiser: u32, chance: &mut Chance) -> Creative {
         approval: chance.of(&[Approval::Approved, Approval::Approved, Approval::Approved, Approval::Pending]),
         duration_ms: chance.of(&[10_000, 15_000, 20_000, 30_000, 30_000, 45_000, 100_000]),
         explicit: chance.percent(15),
-        renditions: vec![Rendition { format, bitrate_kbps: 128, source: RenditionSource::Url("https://cdn.example/a".into()) }],
+        renditions: vec![Rendition {
+            format,
+            bitrate_kbps: 128,
+            source: RenditionSource::Url("https://cdn.example/a".into()),
+        }],
         click_url: None,
     }
 }

@@ -7,7 +7,8 @@ use crate::catalog::{Action, Author, Entity, Revision};
 use crate::events::{CatalogRecord, EventError};
 use crate::model::{
     Advertiser, AdvertiserId, ApiKeyId, App, Approval, AudioFormat, Budget, Campaign, CampaignId, CapScope, CapWindow,
-    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, RenditionSource, Status, Strictness, WallMs,
+    Creative, CreativeId, FrequencyCap, Micros, Network, NetworkId, Placement, Rendition, RenditionSource, Status,
+    Strictness, WallMs,
 };
 
 /// What the URL of a rendition begins with that is a file of Segue's own. No URL of a creative can: those are http or https.

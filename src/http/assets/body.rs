@@ -40,7 +40,9 @@ impl Pieces {
                     return Err(Problem::new(StatusCode::BAD_REQUEST, "body_broken", "the body ended too early"));
                 }
                 Ok(None) => break,
-                Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", "the body stands still")),
+                Err(_) => {
+                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", "the body stands still"));
+                }
             }
         }
         Ok((!piece.is_empty()).then(|| piece.freeze()))
@@ -62,12 +64,7 @@ pub(super) struct FileBody {
 }
 
 impl FileBody {
-    pub(super) fn new(
-        store: AssetStore,
-        file: OpenAsset,
-        (at, size): (u64, u64),
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(store: AssetStore, file: OpenAsset, (at, size): (u64, u64), place: OwnedSemaphorePermit) -> Self {
         Self { store, file, at, left: size, size, reading: None, _place: place }
     }
 }

@@ -133,7 +133,9 @@ async fn owner_named(api: &AssetsApi, actor: &Actor, named: Option<&str>) -> Res
     let named = named.map(|text| text.parse::<AdvertiserId>().map_err(|_| unknown())).transpose()?;
     let advertiser_id = match (&actor.role, named) {
         (Role::Operator, Some(named)) => named,
-        (Role::Operator, None) => return Err(field_problem("advertiser_id", "required", "an operator says whose it is")),
+        (Role::Operator, None) => {
+            return Err(field_problem("advertiser_id", "required", "an operator says whose it is"));
+        }
         (Role::Advertiser(own), named) if named.is_none_or(|named| named == *own) => *own,
         (Role::Advertiser(_), _) => return Err(unknown()),
         (Role::Viewer, _) => return Err(Problem::forbidden("a viewer's key changes nothing")),

@@ -72,8 +72,7 @@ impl World {
         let metrics = Metrics::new();
         let assets = AssetsApi::new(kept.clone(), signer.clone(), handle.clone(), clock.clone(), metrics.clone());
         let files = FilesApi::new(kept.clone(), signer, clock.clone(), metrics.clone());
-        let campaigns =
-            CampaignApi { campaigns: handle, clock, entropy: Entropy::real(), metrics, assets: Some(kept) };
+        let campaigns = CampaignApi { campaigns: handle, clock, entropy: Entropy::real(), metrics, assets: Some(kept) };
         Self { assets, files, campaigns, system: System::new(), hand, _writer: writer, _dir: dir }
     }
 
@@ -132,7 +131,10 @@ fn a_file_is_taken_and_seen_by_its_advertiser_and_operators_alone() {
     let asset = taken.json();
     let id = asset["id"].as_str().expect("an id").to_owned();
     assert_eq!(id, blake3::hash(&spot()).to_hex().as_str());
-    assert_eq!((&asset["kind"], &asset["duration_ms"], &asset["codec"]), (&json!("audio"), &json!(2_000), &json!("vorbis")));
+    assert_eq!(
+        (&asset["kind"], &asset["duration_ms"], &asset["codec"]),
+        (&json!("audio"), &json!(2_000), &json!("vorbis"))
+    );
     assert!(asset["loudness_lufs"].as_f64().is_some_and(|loudness| (-17.0..-14.0).contains(&loudness)), "{asset}");
     let path = format!("/v1/assets/{id}");
     assert_eq!(taken.header("location"), path);
@@ -247,7 +249,10 @@ fn creatives_name_assets_of_their_own_advertiser() {
     assert_eq!(fault(create(json!({"asset_id": image}), Some(1))), at("asset_id", "not_audio"));
     assert_eq!(fault(create(json!({"asset_id": mine}), Some(2_600))), at("asset_id", "duration_differs"));
     assert_eq!(fault(create(json!({"asset_id": mine, "format": "mp3"}), None)), at("format", "differs"));
-    assert_eq!(fault(create(json!({"asset_id": mine, "url": "https://x.example/"}), Some(1))), at("asset_id", "not_with_url"));
+    assert_eq!(
+        fault(create(json!({"asset_id": mine, "url": "https://x.example/"}), Some(1))),
+        at("asset_id", "not_with_url")
+    );
     assert_eq!(fault(create(json!({"format": "mp3", "bitrate_kbps": 1}), Some(1))), at("url", "required"));
 
     let patch = json!({"name": "Renamed"}).to_string();
@@ -268,7 +273,11 @@ fn a_file_comes_in_parts_as_tus_has_it() {
     assert_eq!(begin(&[("Upload-Length", "100001")]).code(), (413, "too_large".to_owned()));
     assert_eq!(begin(&[("Upload-Length", "1"), ("Tus-Resumable", "0.2")]).code(), (412, "tus_version".to_owned()));
     // "audio/ogg" in Base64.
-    let begun = begin(&[("Upload-Length", &length), ("Upload-Metadata", "filename eA==,filetype YXVkaW8vb2dn"), ("Tus-Resumable", "1.0.0")]);
+    let begun = begin(&[
+        ("Upload-Length", &length),
+        ("Upload-Metadata", "filename eA==,filetype YXVkaW8vb2dn"),
+        ("Tus-Resumable", "1.0.0"),
+    ]);
     assert_eq!(begun.status, 201);
     let path = begun.header("location").to_owned();
     let part = |from: usize, to: usize| {
@@ -280,7 +289,10 @@ fn a_file_comes_in_parts_as_tus_has_it() {
     assert_eq!((first.status, first.header("upload-offset")), (204, "1000"));
     assert_eq!(part(0, 1_000).code(), (409, "offset_differs".to_owned()));
     let head = world.send(Method::HEAD, &path, &own, &[], &[]);
-    assert_eq!((head.status, head.header("upload-offset"), head.header("upload-length")), (200, "1000", length.as_str()));
+    assert_eq!(
+        (head.status, head.header("upload-offset"), head.header("upload-length")),
+        (200, "1000", length.as_str())
+    );
     assert_eq!(world.get(&world.key(Role::Operator), &path, &[]).status, 404);
     let last = part(1_000, bytes.len());
     assert_eq!((last.status, last.header("upload-offset")), (204, length.as_str()));

@@ -106,7 +106,10 @@ pub(crate) async fn read_upload(
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let looked = look(&api, &request, &id).await;
-    noted(&api.metrics, looked.map(|upload| headers(&mut HttpResponse::Ok(), &upload).json(UploadDocument::from(&upload))))
+    noted(
+        &api.metrics,
+        looked.map(|upload| headers(&mut HttpResponse::Ok(), &upload).json(UploadDocument::from(&upload))),
+    )
 }
 
 async fn look(api: &AssetsApi, request: &HttpRequest, id: &str) -> Result<Upload, Problem> {
@@ -248,7 +251,8 @@ fn number(request: &HttpRequest, name: &'static str) -> Result<u64, Problem> {
 
 /// What the metadata says that the file is.
 fn media_type(request: &HttpRequest) -> Result<String, Problem> {
-    let malformed = || field_problem("Upload-Metadata", "malformed", "names, and their values in Base64, with commas between");
+    let malformed =
+        || field_problem("Upload-Metadata", "malformed", "names, and their values in Base64, with commas between");
     let Some(value) = request.headers().get("Upload-Metadata") else { return Ok(String::new()) };
     let text = value.to_str().ok().filter(|text| text.len() <= METADATA_BYTES_MAX).ok_or_else(malformed)?;
     for pair in text.split(',') {

@@ -8,8 +8,8 @@ use super::wire::{
 };
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};
 use crate::model::{
-    Advertiser, AdvertiserId, App, AppKey, Approval, AssetId, Budget, Campaign, CampaignId, CapWindow, Creative, CreativeId,
-    FrequencyCap, Micros, Network, Placement, PlacementKey, WallMs, Zone,
+    Advertiser, AdvertiserId, App, AppKey, Approval, AssetId, Budget, Campaign, CampaignId, CapWindow, Creative,
+    CreativeId, FrequencyCap, Micros, Network, Placement, PlacementKey, WallMs, Zone,
 };
 use crate::roles::campaign::Faults;
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::body;
 use super::document::{Context, Document};
-use super::rendition::KnownAssets;
 use super::lists::{ListQuery, Page, RevisionDocument, RevisionPage};
+use super::rendition::KnownAssets;
 use super::{Caller, CampaignApi};
 use crate::assets::Owner;
 use crate::catalog::{Entity, EntityId, EntityKind, Revision};

@@ -54,12 +54,7 @@ pub(super) fn body(rendition: &Rendition) -> RenditionBody {
         RenditionSource::Url(url) => (Some(url.clone()), None),
         RenditionSource::Asset(file) => (None, Some(file.id.to_string())),
     };
-    RenditionBody {
-        format: Some(rendition.format.into()),
-        bitrate_kbps: Some(rendition.bitrate_kbps),
-        url,
-        asset_id,
-    }
+    RenditionBody { format: Some(rendition.format.into()), bitrate_kbps: Some(rendition.bitrate_kbps), url, asset_id }
 }
 
 /// The renditions of a creative, and its length.

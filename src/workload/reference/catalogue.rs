@@ -13,7 +13,8 @@ use crate::model::{
     AdBreakRequest, Advertiser, AdvertiserId, App, AppKey, Approval, AudioFormat, Avoidance, BreakPosition, BreakSpec,
     Budget, Campaign, CampaignId, CapScope, CapWindow, ConsentScope, Creative, CreativeChoice, CreativeId, Facts,
     Flight, FrequencyCap, Goal, LineItem, LineItemId, ListenerKey, Micros, Network, NetworkId, PacingMode, Placement,
-    PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, RequestId, Status, Strictness, Subscription, Tier, WallMs, Zone,
+    PlacementKey, PriceModel, Pricing, Rendition, RenditionSource, RequestId, Status, Strictness, Subscription, Tier,
+    WallMs, Zone,
 };
 use crate::targeting::{AgeRange, Attribute, DaypartZone, Expression, Predicate, WeekHours};
 use crate::workload::Draws;

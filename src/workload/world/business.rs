@@ -265,7 +265,11 @@ impl Maker<'_> {
         let rendition = |format, bitrate_kbps, ending: &str| Rendition {
             format,
             bitrate_kbps,
-            source: RenditionSource::Url(format!("https://media.example/{}-{}-{seconds}s.{ending}", slug(brand), slug(theme))),
+            source: RenditionSource::Url(format!(
+                "https://media.example/{}-{}-{seconds}s.{ending}",
+                slug(brand),
+                slug(theme)
+            )),
         };
         self.world.creatives.push(Creative {
             id,
