@@ -309,3 +309,38 @@ fn a_file_comes_in_parts_as_tus_has_it() {
     assert_eq!(world.send(Method::DELETE, &given_up, &own, &[], &[]).status, 204);
     assert_eq!(world.get(&own, &given_up, &[]).status, 404);
 }
+
+#[test]
+fn over_a_socket_head_has_the_length_and_get_the_bytes() {
+    let world = World::new();
+    let own = world.key(Role::Advertiser(samples::ADVERTISER));
+    // Longer than what is read at once.
+    let long: Vec<u8> = (0..3_u8).flat_map(|_| spot()).collect();
+    assert_eq!(world.post(&own, "", "audio/ogg", &long).status, 422);
+    let asset = world.post(&own, "", "audio/ogg", &spot()).json();
+    let path = asset["url"].as_str().expect("a URL").replace("https://cdn.example", "");
+    let files = world.files.clone();
+    world.system.block_on(async {
+        let server =
+            actix_web::HttpServer::new(move || actix_web::App::new().configure(configure_files(files.clone())))
+                .workers(1)
+                .disable_signals()
+                .bind("127.0.0.1:0")
+                .expect("a port");
+        let url = format!("http://{}{path}", server.addrs()[0]);
+        let running = server.run();
+        let handle = running.handle();
+        let served = actix_web::rt::spawn(running);
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let head = client.head(&url).send().await.expect("an answer");
+        let length = head.headers().get("content-length").map(|value| value.to_str().expect("ASCII").to_owned());
+        assert_eq!((head.status().as_u16(), length), (200, Some(spot().len().to_string())));
+        let whole = client.get(&url).send().await.expect("an answer").bytes().await.expect("a body");
+        assert_eq!(whole[..], spot()[..]);
+        let part = client.get(&url).header("range", "bytes=5-").send().await.expect("an answer");
+        assert_eq!((part.status().as_u16(), part.content_length()), (206, Some(spot().len() as u64 - 5)));
+        drop((part, client));
+        handle.stop(false).await;
+        served.await.expect("no panic").expect("ends well");
+    });
+}
