@@ -3,6 +3,7 @@
 mod answer;
 mod class;
 mod decide;
+mod diagnosis;
 mod eligibility;
 mod excluded;
 mod explain;
@@ -20,6 +21,10 @@ mod wording;
 
 pub use answer::{Billing, ChosenAd, Decision, Degradation, HeldBack, NextBreak, NoBreakReason, SpendRead};
 pub use decide::{MAX_CONSIDERED, Scratch, decide, survey};
+pub use diagnosis::{
+    Blocker, Cause, ENDS_MAX, Example, Level, LevelMoney, Matches, OutrankedBy, SampledBreak, Standing, Tally, Unseen,
+    Verdict, blockers, matches, tally, verdict,
+};
 pub use excluded::{Excluded, StrictCaps};
 pub use explain::{Explanation, Fate, MAX_FATES, Outcome, explain, summary};
 pub use reason::{NoFillReason, ReasonCounts};
@@ -27,6 +32,9 @@ pub use replay::replay;
 pub use returns::{LeaseDesk, LeaseOwner, OfferedLease};
 pub use seed::Seed;
 pub use spending::{Draw, DrawError, DrawnTotals, Gate, LeaseRest, LeaseTerms, LeaseView, SpendView, Spending};
+
+#[cfg(test)]
+pub(crate) use diagnosis::samples as diagnosis_samples;
 
 #[cfg(test)]
 mod tests;
