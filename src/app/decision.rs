@@ -68,15 +68,15 @@ pub(super) fn observe(
 ) -> anyhow::Result<(SyncSender<Sample>, Observers)> {
     let one_in = u64::from(base.config.decision.sample_one_in);
     let (server_id, boot_id) = base.ids();
-    let Side { catalog, spending, leases } = side;
+    let Side { catalog, spending, leases, recent } = side;
     let (samples, to_sample) = sync_channel(SAMPLES_WAITING);
     let supply = Arc::new(Supply::default());
     let sampling = spawn("supply", {
         let (supply, catalog, spending) = (Arc::clone(&supply), Arc::clone(catalog), Arc::clone(spending));
-        let clock = base.clock.clone();
+        let (recent, clock) = (Arc::clone(recent), base.clock.clone());
         move || {
             background::give_way();
-            supply.run(&to_sample, one_in, (&catalog, &spending), &clock);
+            supply.run(&to_sample, one_in, (&catalog, &spending), &recent, &clock);
         }
     })?;
     let (stop_reporter, stopped) = sync_channel(0);

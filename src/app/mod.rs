@@ -37,6 +37,7 @@ use crate::entropy::Entropy;
 use crate::event_log::EventLog;
 use crate::http::admin::Admin;
 use crate::http::campaigns::CampaignApi;
+use crate::http::diagnosis::DiagnosisApi;
 use crate::http::live::LiveApi;
 use crate::http::reports::ReportsApi;
 use crate::http::server;
@@ -46,7 +47,7 @@ use crate::journal::{self, Faults};
 use crate::model::{BootId, ServerId};
 use crate::roles::accounting::{AccountingHandle, Feed, Wanted};
 use crate::roles::campaign::{self, CampaignHandle, CampaignWriter};
-use crate::roles::decision::LeaseKeeper;
+use crate::roles::decision::{LeaseKeeper, RecentBreaks, Sight};
 use crate::roles::health::{Health, Lights, Look};
 use crate::roles::verdicts::{OwnLog, Verdicts};
 use crate::store::{Identity, ListenerBackend, Listeners, Store};
@@ -116,6 +117,8 @@ struct Side {
     catalog: Arc<CatalogPublisher>,
     spending: Arc<Spending>,
     leases: Arc<LeaseKeeper>,
+    /// Breaks sampled lately, for those who ask why a line item does not deliver.
+    recent: Arc<RecentBreaks>,
 }
 
 impl Side {
@@ -129,7 +132,13 @@ impl Side {
             base.clock.clone(),
             base.metrics.clone(),
         ));
-        Self { catalog, spending, leases }
+        Self { catalog, spending, leases, recent: Arc::default() }
+    }
+
+    /// What a diagnosis reads of it.
+    fn sight(&self) -> Sight {
+        let Self { catalog, spending, recent, .. } = self;
+        Sight { recent: Arc::clone(recent), catalog: Arc::clone(catalog), spending: Arc::clone(spending) }
     }
 }
 
@@ -183,7 +192,7 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
     let parts = server::Parts {
         player: Some(player),
         admin: Admin { health: health.clone(), metrics: metrics.clone(), gauges },
-        control: Some(control(&base, &campaigns, &store, (&accounting, &files))?),
+        control: Some(control(&base, &campaigns, (&store, &accounting, &files), side.sight())?),
         files: Some(files.serving(&base)),
         request_ids: RequestIds::new(boot_id),
         clock: clock.clone(),
@@ -206,8 +215,8 @@ pub fn start(config: &Config, clock: Clock, entropy: &Entropy) -> anyhow::Result
 fn control(
     base: &Base<'_>,
     campaigns: &CampaignHandle,
-    store: &Store,
-    (accounting, files): (&AccountingHandle, &Files),
+    (store, accounting, files): (&Store, &AccountingHandle, &Files),
+    sight: Sight,
 ) -> anyhow::Result<server::Control> {
     let (campaigns, clock, metrics) = (campaigns.clone(), base.clock.clone(), base.metrics.clone());
     let register = accounting.watch();
@@ -218,6 +227,12 @@ fn control(
             clock: clock.clone(),
             metrics: metrics.clone(),
         },
+        diagnosis: DiagnosisApi::new(
+            campaigns.clone(),
+            store.ledger()?.into(),
+            Some(sight),
+            (clock.clone(), metrics.clone()),
+        ),
         servers: ServersApi {
             campaigns: campaigns.clone(),
             register: Arc::new(move || Ok(register.servers())),

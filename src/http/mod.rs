@@ -9,6 +9,7 @@ pub mod beacon;
 pub mod campaigns;
 pub mod client;
 pub mod console;
+pub mod diagnosis;
 pub mod invoices;
 pub mod live;
 pub mod player;
@@ -38,6 +39,8 @@ pub mod verdicts;
         assets::end_upload,
         assets::get_file,
         assets::head_file,
+        diagnosis::get_diagnosis,
+        diagnosis::get_matches,
         servers::list_servers,
         live::get_live,
         console::get_delivery_chart,

@@ -15,6 +15,7 @@ use super::assets::{self, AssetsApi, FilesApi};
 use super::beacon;
 use super::campaigns::{self, CampaignApi};
 use super::console;
+use super::diagnosis::{self, DiagnosisApi};
 use super::invoices;
 use super::live::{self, LiveApi};
 use super::player::{self, Player};
@@ -48,6 +49,8 @@ pub struct Control {
     pub campaigns: CampaignApi,
     /// Reports.
     pub reports: ReportsApi,
+    /// Why a line item does not deliver.
+    pub diagnosis: DiagnosisApi,
     /// The register of servers.
     pub servers: ServersApi,
     /// Verdicts on traffic.
@@ -106,7 +109,7 @@ fn mount_player(config: &mut web::ServiceConfig, player: Option<&web::Data<Playe
 }
 
 fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
-    if let Some(Control { campaigns, reports, servers, verdicts, assets, live }) = control.cloned() {
+    if let Some(Control { campaigns, reports, diagnosis, servers, verdicts, assets, live }) = control.cloned() {
         if let Some(assets) = assets {
             config.configure(assets::configure(assets));
         }
@@ -114,6 +117,7 @@ fn mount_control(config: &mut web::ServiceConfig, control: Option<&Control>) {
             .configure(campaigns::configure(campaigns))
             .configure(reports::configure(reports.clone()))
             .configure(invoices::configure(reports))
+            .configure(diagnosis::configure(diagnosis))
             .configure(servers::configure(servers))
             .configure(verdicts::configure(verdicts))
             .configure(live::configure(live))

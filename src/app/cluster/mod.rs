@@ -199,8 +199,7 @@ fn build(
     let (accounting, profile) = (owners.0.as_ref(), owners.1.as_ref());
 
     let lights = Arc::new(Lights::default());
-    let control =
-        campaigns.zip(session).map(|(campaigns, session)| control(&base, campaigns, (session, &kafka), files.as_ref()));
+    let control = control(&base, campaigns.zip(session), (&kafka, files.as_ref()), decider.as_ref());
     let listeners_in_use = decider.as_ref().map(|decider| Arc::clone(&decider.listeners));
     let gauges = gauges(&base, &kafka, &shipping, (listeners_in_use, profile.map(ProfileHandle::watch)));
     let feed = follow(kafka.clone(), Arc::clone(&lights), (base.clock.clone(), base.metrics.clone()), takers)?;

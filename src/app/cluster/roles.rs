@@ -15,6 +15,7 @@ use crate::caps::strict::Hearing;
 use crate::event_log::kafka::KafkaLog;
 use crate::event_log::{Shipping, Topic, partition};
 use crate::http::campaigns::CampaignApi;
+use crate::http::diagnosis::DiagnosisApi;
 use crate::http::live::LiveApi;
 use crate::http::player::Player;
 use crate::http::reports::ReportsApi;
@@ -126,22 +127,26 @@ pub(super) fn profile(
     Ok(spawn_profile(kafka.clone(), store, role, session.runtime().clone(), base.clock.clone())?)
 }
 
-/// What advertisers and operators ask for.
+/// What advertisers and operators ask for, where something is sold. Of breaks they are told what this server has sampled, if it decides any.
 pub(super) fn control(
     base: &Base<'_>,
-    campaigns: CampaignHandle,
-    (session, kafka): (CqlSession, &KafkaLog),
-    files: Option<&Files>,
-) -> server::Control {
+    sold: Option<(CampaignHandle, CqlSession)>,
+    (kafka, files): (&KafkaLog, Option<&Files>),
+    decider: Option<&Decider>,
+) -> Option<server::Control> {
+    let (campaigns, session) = sold?;
     let (clock, metrics) = (base.clock.clone(), base.metrics.clone());
     let parts = base.config.kafka_partitions.of(Topic::Events);
     let ledger = CqlLedger::new(session, parts, partition, &LedgerSettings::default());
-    let (register, judged_by) = (ledger.clone(), ledger.clone());
+    let (register, judged_by, read_by) = (ledger.clone(), ledger.clone(), ledger.clone());
     let servers = ServersApi {
         campaigns: campaigns.clone(),
         register: Arc::new(move || register.servers()),
         metrics: metrics.clone(),
     };
+    let seen = (clock.clone(), metrics.clone());
+    let diagnosis =
+        DiagnosisApi::new(campaigns.clone(), read_by.into(), decider.map(|decider| decider.side.sight()), seen);
     let reports = ReportsApi {
         campaigns: campaigns.clone(),
         ledger: ledger.into(),
@@ -159,5 +164,5 @@ pub(super) fn control(
     let kept = files.map(|files| files.store.clone());
     let live = LiveApi::new(campaigns.clone(), metrics.clone(), clock.clone());
     let campaigns = CampaignApi { campaigns, clock, entropy: base.entropy.clone(), metrics, assets: kept };
-    server::Control { campaigns, reports, servers, verdicts, assets, live }
+    Some(server::Control { campaigns, reports, diagnosis, servers, verdicts, assets, live })
 }

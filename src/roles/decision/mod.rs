@@ -14,6 +14,7 @@
 //! before the pod stands; a draw whose ad did not stay in it is given up.
 
 mod leases;
+mod recent;
 mod reporter;
 mod sealing;
 mod shell;
@@ -22,6 +23,7 @@ mod supply;
 mod tests;
 
 pub use leases::LeaseKeeper;
+pub use recent::{BYTES_MAX, KEPT_MS, RecentBreaks, SAMPLES_MAX, Sight};
 pub use reporter::Reporter;
 pub(crate) use reporter::{Standing, Telling};
 pub use shell::{Asking, DecisionIds, DecisionShell, Origin, Sample, Sampler, Surroundings};

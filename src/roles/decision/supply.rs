@@ -11,11 +11,11 @@
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 
-use super::Sample;
+use super::{RecentBreaks, Sample};
 use crate::caps::strict;
 use crate::catalog::{CatalogPublisher, Snapshot};
 use crate::clock::Clock;
-use crate::decision::{Excluded, Scratch, Seed, Spending, survey};
+use crate::decision::{Excluded, SampledBreak, Scratch, Seed, Spending, survey};
 use crate::model::{ListenerState, Tier};
 
 /// Most of one core's time that samples may take.
@@ -31,12 +31,14 @@ pub struct Supply {
 }
 
 impl Supply {
-    /// Evaluates samples until their queue is closed. Each stands for `one_in` breaks, and for those of the samples before it that were passed over.
+    /// Evaluates samples until their queue is closed, and remembers them in `recent`. Each stands for `one_in` breaks, and for those of the samples before it
+    /// that were passed over.
     pub fn run(
         &self,
         samples: &Receiver<Sample>,
         one_in: u64,
         (catalog, spending): (&CatalogPublisher, &Spending),
+        recent: &RecentBreaks,
         clock: &Clock,
     ) {
         let (mut scratch, mut allowance, mut breaks) = (Scratch::new(), Allowance::default(), 0_u64);
@@ -47,13 +49,25 @@ impl Supply {
                 continue;
             }
             let cpu = clock.cpu_stopwatch();
-            self.count(&sample, std::mem::take(&mut breaks), &catalog.load_full(), spending, &mut scratch);
+            let breaks = std::mem::take(&mut breaks);
+            let sampled = self.count(&sample, breaks, &catalog.load_full(), spending, &mut scratch);
+            // What an operator wished to hear says nothing about anybody else.
+            if sample.request.preview.is_none() {
+                recent.note(sampled);
+            }
             allowance.spend(cpu.elapsed_seconds());
         }
     }
 
-    /// Evaluates one sample, which stands for so many breaks.
-    fn count(&self, sample: &Sample, breaks: u64, snapshot: &Snapshot, spending: &Spending, scratch: &mut Scratch) {
+    /// Evaluates one sample, which stands for so many breaks; says what came of it.
+    fn count(
+        &self,
+        sample: &Sample,
+        breaks: u64,
+        snapshot: &Snapshot,
+        spending: &Spending,
+        scratch: &mut Scratch,
+    ) -> SampledBreak {
         let resolved = snapshot.resolve(&sample.request, sample.now);
         let seed = Seed::of(&sample.request);
         let none = Excluded::default();
@@ -70,6 +84,8 @@ impl Supply {
             }
             eligible[place] = eligible[place].saturating_add(breaks);
         }
+        drop(eligible);
+        SampledBreak::new(&sample.request, &known, sample.now, breaks, (snapshot, decision))
     }
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
