@@ -72,7 +72,9 @@ fn work(to_do: &Mutex<Receiver<Job>>) {
 impl Drop for Threads {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        for thread in self.threads.drain(..) {
+        // The last who held the store may be a piece of work on one of them: that one ends by itself.
+        let own = std::thread::current().id();
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != own) {
             // It catches what its work does; there is nothing else to hear from it.
             let _ = thread.join();
         }

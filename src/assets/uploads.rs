@@ -247,8 +247,9 @@ impl Uploader {
     /// # Errors
     /// [`UploadError::Absent`], [`UploadError::Locked`].
     pub async fn end(&self, id: UploadId, key_id: ApiKeyId) -> Result<(), UploadError> {
-        let offset = self.look(id, key_id).await?.offset;
-        let held = self.hold(id, key_id, offset).await?;
+        let upload = self.look(id, key_id).await?;
+        // Nobody writes to one that has become an asset.
+        let held = if upload.asset.is_none() { Some(self.hold(id, key_id, upload.offset).await?) } else { None };
         let inner = Arc::clone(self.store.inner());
         let ended = self.store.inner().taking.run(move || forget(&inner, id)).await;
         drop(held);
@@ -303,7 +304,12 @@ fn read(inner: &Inner, id: UploadId, key_id: ApiKeyId) -> Result<Upload, UploadE
         upload.length
     } else {
         let part = part_path(inner, id);
-        part.metadata().map_err(trouble("look at", &part))?.len()
+        match part.metadata() {
+            Ok(metadata) => metadata.len(),
+            // A crash between the file's last name and the note: it is kept, under the hash of its bytes.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(UploadError::Absent),
+            Err(error) => return Err(trouble("look at", &part)(error).into()),
+        }
     };
     Ok(upload)
 }

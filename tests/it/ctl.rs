@@ -5,6 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::first_ad::Operator;
 use crate::harness::{Server, folder, segue};
 
 struct Terminal<'a> {
@@ -70,6 +71,12 @@ fn a_campaign_is_made_changed_and_read_from_a_terminal() {
     assert_eq!(history.lines().count(), 4, "{history}");
     assert!(terminal.said(&["report"]).starts_with("nothing"));
     assert!(terminal.said(&["servers"]).contains("live"));
+
+    let operator = Operator::of(&server, &folder.path().join("data"));
+    let line_item = operator.advertise(10_000_000);
+    terminal.said(&["pause", "line-items", &line_item]);
+    let why = terminal.said(&["why", &line_item]);
+    assert!(why.lines().next().is_some_and(|verdict| verdict.contains("paused")), "{why}");
 
     let (code, told) = terminal.refused(&["change", "campaigns", campaign, "--revision", "1", "--set", "name=Late"]);
     assert_eq!(code, Some(2), "{told}");

@@ -1,9 +1,10 @@
 //! The examples in `docs/`: each request is sent to a real server, and the answer has the status and the fields that the page shows.
 //!
-//! An example is a block ```` ```http ```` followed by a block ```` ```json STATUS ````. In requests APP_KEY and OPERATOR_KEY stand for keys, TOKEN for that of the
-//! first ad answered so far. In answers a text with an ellipsis stands for any text; numbers, lists and what the page leaves out may differ.
+//! An example is a block ```` ```http ```` followed by a block ```` ```json STATUS ````, or ```` ```json STATUS NAME ```` where NAME then stands for the id that was answered.
+//! In requests APP_KEY stands for an app's key, TOKEN for that of the first ad answered so far. In answers a text with an ellipsis stands for any text; numbers and what the
+//! page leaves out may differ.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::first_ad::Operator;
 use crate::harness::{Answer, Server, folder};
@@ -13,6 +14,8 @@ struct Example {
     line: usize,
     request: String,
     status: u16,
+    /// What stands for the id that is answered.
+    name: Option<String>,
     answer: String,
 }
 
@@ -29,9 +32,11 @@ fn examples(page: &str) -> Vec<Example> {
             assert!(request.is_none(), "line {}: the request before it has no answer", number + 1);
             request = Some((number + 1, text));
         } else if let Some(status) = kind.strip_prefix("json ") {
+            let (status, name) =
+                status.split_once(' ').map_or((status, None), |(status, name)| (status, Some(name.to_owned())));
             let status = status.parse().unwrap_or_else(|_| panic!("line {}: no status: {status}", number + 1));
             let (line, request) = request.take().unwrap_or_else(|| panic!("line {}: no request", number + 1));
-            examples.push(Example { line, request, status, answer: text });
+            examples.push(Example { line, request, status, name, answer: text });
         }
     }
     assert!(request.is_none(), "the last request has no answer");
@@ -67,34 +72,40 @@ fn difference(shown: &Value, got: &Value, at: &str) -> Option<String> {
     }
 }
 
-/// Runs the examples of a page in order.
-fn run(page: &str, server: &Server, data: &std::path::Path) {
-    let key =
-        |name: &str| std::fs::read_to_string(data.join(name)).expect("the first start wrote it").trim().to_owned();
-    let (app, operator) = (key("app.key"), key("operator.key"));
-    let mut token = String::new();
+/// Runs the examples of a page in order. `words` stand for texts in its requests; longer ones that hold another come first.
+fn run(page: &str, server: &Server, mut words: Vec<(String, String)>) {
     let examples = examples(page);
     assert!(!examples.is_empty());
     for example in examples {
-        let request = example.request.replace("APP_KEY", &app).replace("OPERATOR_KEY", &operator);
-        let answer = send(server, &request.replace("TOKEN", &token));
+        let request = words.iter().fold(example.request, |text, (word, meant)| text.replace(word, meant));
+        let answer = send(server, &request);
         assert_eq!(answer.status, example.status, "line {}: {}", example.line, answer.body);
-        if let Some(url) = serde_json::from_str(&answer.body)
-            .ok()
-            .and_then(|body: Value| body.pointer("/ads/0/tracking_url").and_then(Value::as_str).map(str::to_owned))
-        {
-            let (_, of_ad) = url.rsplit_once('/').expect("it ends in the token");
-            of_ad.clone_into(&mut token);
+        let body: Option<Value> = serde_json::from_str(&answer.body).ok();
+        let text_at = |at: &str| Some(body.as_ref()?.pointer(at)?.as_str()?.to_owned());
+        if let Some((_, token)) = text_at("/ads/0/tracking_url").as_deref().and_then(|url| url.rsplit_once('/')) {
+            words.push(("TOKEN".to_owned(), token.to_owned()));
+        }
+        if let Some(name) = example.name {
+            words.push((name, text_at("/id").unwrap_or_else(|| panic!("line {}: no id", example.line))));
         }
         if example.answer.is_empty() {
             assert_eq!(answer.body, "", "line {}", example.line);
             continue;
         }
-        let shown: Value =
+        let shown =
             serde_json::from_str(&example.answer).unwrap_or_else(|error| panic!("line {}: {error}", example.line));
         let found = difference(&shown, &answer.json(), "");
         assert_eq!(found, None, "line {}: {}", example.line, answer.body);
     }
+}
+
+fn page(name: &str) -> String {
+    let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn word(word: &str, meant: &str) -> (String, String) {
+    (word.to_owned(), meant.to_owned())
 }
 
 #[test]
@@ -106,13 +117,24 @@ fn the_examples_for_players_work_as_shown() {
     operator.advertise(10_000_000);
     // Leases come a moment after the line item; the page begins where there are ads.
     operator.hear_one();
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/players.md")).expect("the page");
-    run(&page, &server, &data);
+    let key = std::fs::read_to_string(data.join("app.key")).expect("the first start wrote it");
+    run(&page("players.md"), &server, vec![word("APP_KEY", key.trim())]);
+}
+
+#[test]
+fn the_examples_for_advertisers_work_as_shown() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[]);
+    let operator = Operator::of(&server, &folder.path().join("data"));
+    let advertiser = operator.create("/v1/advertisers", &json!({"name": "Brook Coffee", "zone": "Europe/Stockholm"}));
+    let key = json!({"name": "Brook's", "role": "advertiser", "advertiser_id": advertiser});
+    let key = operator.call("POST", "/v1/keys", &key).json()["secret"].as_str().expect("a secret").to_owned();
+    let words = vec![word("ADVERTISER_KEY", &key), word("ADVERTISER", &advertiser)];
+    run(&page("advertisers.md"), &server, words);
 }
 
 #[test]
 fn differences_are_found_where_they_are() {
-    use serde_json::json;
     let shown = json!({"a": [{"b": "x\u{2026}", "n": 1}], "t": true});
     assert_eq!(difference(&shown, &json!({"a": [{"b": "y", "n": 7, "more": 1}], "t": true}), ""), None);
     for (got, at) in [

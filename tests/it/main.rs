@@ -7,6 +7,7 @@ mod canaries;
 mod catalogue;
 mod cluster;
 mod command_line;
+mod console;
 mod cql;
 mod ctl;
 mod docs;

@@ -159,6 +159,11 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Why a line item does not deliver: the verdict, and how it ended in the ad breaks sampled lately.
+    Why {
+        /// Its id.
+        id: String,
+    },
     /// What was delivered and billed.
     Report {
         /// First moment, RFC 3339; a day before --to when absent.
@@ -205,6 +210,8 @@ enum Layout {
     Table(&'static str, &'static [table::Column]),
     /// The document.
     Document,
+    /// The verdict, and a table of causes.
+    Diagnosis,
     /// What was done to it.
     Done(&'static str),
 }
@@ -214,6 +221,10 @@ impl Output {
         match &self.layout {
             Layout::Table(rows, columns) => Ok(table::table(&self.value[rows], columns)),
             Layout::Document => pretty(&self.value),
+            Layout::Diagnosis => {
+                let verdict = self.value["verdict"].as_str().unwrap_or_default();
+                Ok(format!("{verdict}\n\n{}", table::table(&self.value["causes"], table::CAUSES)))
+            }
             Layout::Done(what) => {
                 let id = self.value["id"].as_str().unwrap_or_default();
                 let revision = self.value["revision"].as_u64();
@@ -261,6 +272,10 @@ async fn call(api: &Api, command: &Command) -> Result<Output, Refusal> {
         Command::History { kind, id, limit } => {
             let path = format!("{}/revisions", kind.one(id));
             (list(api, &path, &[], *limit).await?, Layout::Table("items", table::HISTORY))
+        }
+        Command::Why { id } => {
+            let path = format!("{}/diagnosis", Kind::LineItems.one(id));
+            (api.get(&path, &[]).await?.body, Layout::Diagnosis)
         }
         Command::Report { from, to, line_item, group_by } => {
             let named = [("from", from), ("to", to), ("line_item_id", line_item)];

@@ -57,6 +57,14 @@ const KEYS: &[Column] = &[
 /// An entity's revisions.
 pub(super) const HISTORY: &[Column] =
     &[("REVISION", "/revision"), ("AT", "/at"), ("ACTION", "/action"), ("ROLE", "/role"), ("KEY", "/key_id")];
+/// The causes of a diagnosis.
+pub(super) const CAUSES: &[Column] = &[
+    ("END", "/reason"),
+    ("CONDITION", "/predicate"),
+    ("SHARE, 1/100 %", "/share_basis_points"),
+    ("BREAKS", "/breaks"),
+    ("IN WORDS", "/words"),
+];
 /// The rows of a report.
 pub(super) const REPORT: &[Column] = &[
     ("LINE ITEM", "/line_item_id"),

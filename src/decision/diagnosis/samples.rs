@@ -62,7 +62,7 @@ impl Side {
             renditions: vec![Rendition {
                 format: AudioFormat::Mp3,
                 bitrate_kbps: 128,
-                url: "https://cdn.example/a".into(),
+                source: RenditionSource::Url("https://cdn.example/a".into()),
             }],
             click_url: None,
         };

@@ -300,6 +300,10 @@ fn a_file_comes_in_parts_as_tus_has_it() {
     assert_eq!((asset.status, &asset.json()["duration_ms"]), (200, &json!(2_000)));
     assert_eq!(world.get(&own, &path, &[]).json()["asset_id"], asset.json()["id"]);
 
+    assert_eq!(world.send(Method::DELETE, &path, &own, &[], &[]).status, 204);
+    assert_eq!(world.get(&own, &path, &[]).status, 404);
+    assert_eq!(world.get(&own, last.header("location"), &[]).status, 200);
+
     let bad = begin(&[("Upload-Length", "4")]).header("location").to_owned();
     let headers = [("Content-Type", "application/offset+octet-stream"), ("Upload-Offset", "0")];
     let refused = world.send(Method::PATCH, &bad, &own, &headers, b"nope");

@@ -32,7 +32,7 @@ use crate::telemetry::{Metric, Metrics};
 
 pub use document::{DiagnosisDocument, MatchesDocument};
 
-/// Most answers that are made at the same time: each takes a thread some ten milliseconds, and players' breaks go before.
+/// Most answers that are made at the same time: each keeps a thread busy with up to a thousand breaks, and players' breaks go before.
 const AT_ONCE_MAX: usize = 2;
 /// Most examples of breaks that match.
 pub const EXAMPLES_MAX: usize = 20;

@@ -10,12 +10,12 @@ use crate::catalog::{CatalogPublisher, Snapshot};
 use crate::decision::{SampledBreak, Spending};
 use crate::model::{NetworkId, Now};
 
-/// Most breaks that are remembered: shares of a thousand are right to three in a hundred, and one line item is judged against all of them in some ten
-/// milliseconds.
+/// Most breaks that are remembered: shares of a thousand are right to three in a hundred, and an answer judges one line item against that many at most.
 pub const SAMPLES_MAX: usize = 1_024;
 /// Longest that one is remembered, in milliseconds.
 pub const KEPT_MS: u64 = 3_600_000;
-/// Most bytes that they may take. A break of a hundred thousand line items takes some 30 kB, of a million up to 330 kB: then there are two hundred of them.
+/// Most bytes that they may take. Five bytes a line item that was eligible, and what the request and the listener's exposures
+/// take: by `decision::ENDS_MAX` some 400 kB at most, and then there are a hundred and sixty of them.
 pub const BYTES_MAX: usize = 64 << 20;
 
 /// The breaks sampled lately.

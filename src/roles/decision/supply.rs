@@ -123,7 +123,11 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::decision::{diagnosis_samples, tally};
+    use crate::model::{AdBreakRequest, LineItemId, Preview, Pseudonym};
 
     /// How many of `per_second` samples, each of so many seconds, are evaluated in `seconds`.
     fn evaluated(per_second: u32, cost: f64, seconds: u32) -> u32 {
@@ -145,5 +149,27 @@ mod tests {
         assert!((1_815..1_840).contains(&many), "{many}");
         assert_eq!(evaluated(10, 0.001, 1_000), 10_000, "small ones are all evaluated");
         assert_eq!(evaluated(1, 0.011, 1_000), 1_000);
+    }
+
+    #[test]
+    fn what_is_evaluated_is_remembered_with_all_that_it_stands_for() {
+        let (queue, samples) = std::sync::mpsc::sync_channel(8);
+        let request = diagnosis_samples::request();
+        let preview = Preview { line_item_id: LineItemId::from_u128(1), creative_id: None };
+        for preview in [None, Some(preview), None] {
+            let request = Arc::new(AdBreakRequest { preview, ..request.clone() });
+            let sample =
+                Sample { request, listener: ListenerState::new(Pseudonym([1; 16])), now: diagnosis_samples::NOW };
+            queue.send(sample).expect("there is room");
+        }
+        drop(queue);
+        let snapshot = diagnosis_samples::Stage::new().snapshot();
+        let (catalog, recent) = (CatalogPublisher::new(Arc::clone(&snapshot)), RecentBreaks::default());
+        let (clock, _) = Clock::manual(diagnosis_samples::NOW);
+        Supply::default().run(&samples, 100, (&catalog, &Spending::new()), &recent, &clock);
+        let sampled = recent.of_network(request.network_id, diagnosis_samples::NOW);
+        let tally = tally(&snapshot, diagnosis_samples::LINE_ITEM, &sampled).expect("it is there");
+        assert_eq!((tally.samples, tally.breaks), (2, 200), "an operator's preview is nobody's break");
+        assert_eq!(tally.causes[0].reason, "no_lease");
     }
 }

@@ -82,13 +82,15 @@ struct Asked {
 }
 
 fn ask(world: &World, rule: &Rule, caller: Caller, relation: Relation) -> Asked {
-    let changes = rule.method != "GET" && rule.path.contains("{id}");
+    let changes = !matches!(rule.method, "GET" | "HEAD") && rule.path.contains("{id}");
     let id = world.subject(rule.subject, caller, relation, changes);
     let before = world.state(rule.subject, relation, &id);
     let creative = world.creative(if caller.sees(rule.subject, relation) { relation } else { Relation::Own });
     let request = (rule.request)(&About { id: &id, creative });
     let mut target = rule.path.replace("{id}", &id).replace("{advertiser}", &id);
-    for (name, value) in [("{month}", "2026-11"), ("{event}", "impression"), ("{token}", "forged")] {
+    for (name, value) in
+        [("{month}", "2026-11"), ("{event}", "impression"), ("{token}", "forged"), ("{name}", "none.ogg")]
+    {
         target = target.replace(name, value);
     }
     target.push_str(&request.query);

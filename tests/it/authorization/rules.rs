@@ -9,12 +9,16 @@ use super::world::{Caller, Subject};
 pub(super) struct Request {
     /// With its question mark.
     pub(super) query: String,
-    pub(super) body: String,
+    /// The body's type, where it is neither JSON nor a patch.
+    pub(super) content_type: Option<&'static str>,
+    /// More headers.
+    pub(super) headers: &'static [(&'static str, &'static str)],
+    pub(super) body: Vec<u8>,
 }
 
 impl Request {
-    fn of(body: &Value) -> Self {
-        Self { body: body.to_string(), ..Self::default() }
+    pub(super) fn of(body: &Value) -> Self {
+        Self { body: body.to_string().into_bytes(), ..Self::default() }
     }
 }
 
@@ -104,6 +108,20 @@ pub(super) const RULES: &[Rule] = &[
     rule("POST", "/v1/keys", OPERATOR, Subject::Advertiser, (201, 422), key_of),
     rule("GET", "/v1/keys/{id}", OPERATOR, Subject::Key, (200, 404), plain),
     rule("DELETE", "/v1/keys/{id}", OPERATOR, Subject::Key, (200, 404), plain),
+    rule("POST", "/v1/assets", WRITERS, Subject::Advertiser, (201, 422), file_of),
+    rule("GET", "/v1/assets/{id}", READERS, Subject::Asset, (200, 404), plain),
+    rule("GET", "/a/{name}", ANYBODY, Subject::Nothing, (404, 404), plain),
+    rule("HEAD", "/a/{name}", ANYBODY, Subject::Nothing, (404, 404), plain),
+    rule("POST", "/v1/uploads", WRITERS, Subject::Advertiser, (201, 422), upload_of),
+    rule("GET", "/v1/uploads/{id}", WRITERS, Subject::Upload, (200, 404), plain),
+    rule("HEAD", "/v1/uploads/{id}", WRITERS, Subject::Upload, (200, 404), plain),
+    rule("PATCH", "/v1/uploads/{id}", WRITERS, Subject::Upload, (204, 404), part),
+    rule("DELETE", "/v1/uploads/{id}", WRITERS, Subject::Upload, (204, 404), tus),
+    rule("GET", "/v1/line-items/{id}/diagnosis", READERS, Subject::LineItem, (200, 404), plain),
+    rule("GET", "/v1/line-items/{id}/matches", READERS, Subject::LineItem, (200, 404), plain),
+    rule("GET", "/v1/live", NETWORK, Subject::Nothing, (200, 200), plain),
+    rule("GET", "/console/charts/delivery.svg", READERS, Subject::LineItem, (200, 404), by_line_item),
+    rule("GET", "/console/charts/delivery.json", READERS, Subject::LineItem, (200, 404), by_line_item),
     rule("GET", "/v1/reports", READERS, Subject::LineItem, (200, 404), by_line_item),
     rule("GET", "/v1/invoices/{advertiser}/{month}", READERS, Subject::Advertiser, (200, 404), plain),
     rule("GET", "/v1/servers", OPERATOR, Subject::Nothing, (200, 200), plain),
@@ -144,6 +162,57 @@ fn creative_of(about: &About<'_>) -> Request {
 
 fn key_of(about: &About<'_>) -> Request {
     Request::of(&json!({"name": "New", "role": "advertiser", "advertiser_id": about.id}))
+}
+
+pub(super) fn file_of(about: &About<'_>) -> Request {
+    let query = format!("?advertiser_id={}", about.id);
+    Request { query, content_type: Some("audio/wav"), body: wav(330), ..Request::default() }
+}
+
+pub(super) fn upload_of(about: &About<'_>) -> Request {
+    let headers =
+        &[("Tus-Resumable", "1.0.0"), ("Upload-Length", "1000"), ("Upload-Metadata", "filetype YXVkaW8vd2F2")];
+    Request { query: format!("?advertiser_id={}", about.id), headers, ..Request::default() }
+}
+
+fn tus(_: &About<'_>) -> Request {
+    Request { headers: &[("Tus-Resumable", "1.0.0")], ..Request::default() }
+}
+
+fn part(_: &About<'_>) -> Request {
+    let headers = &[("Tus-Resumable", "1.0.0"), ("Upload-Offset", "0")];
+    let content_type = Some("application/offset+octet-stream");
+    Request { headers, content_type, body: b"RIFF".to_vec(), ..Request::default() }
+}
+
+/// Five seconds of a tone, as WAV of 16 bits and one channel.
+pub(super) fn wav(hertz: u32) -> Vec<u8> {
+    const RATE: u32 = 8_000;
+    let samples: Vec<u8> = (0..5 * RATE)
+        .flat_map(|n| {
+            // A triangle: it needs no sine.
+            let phase = i64::from(n * hertz % RATE) * 4 - i64::from(RATE) * 2;
+            i16::try_from(phase.abs() - i64::from(RATE)).expect("a sample").to_le_bytes()
+        })
+        .collect();
+    let length = u32::try_from(samples.len()).expect("short");
+    let mut file = Vec::new();
+    file.extend(b"RIFF");
+    file.extend((36 + length).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    for word in [1_u16, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(RATE.to_le_bytes());
+    file.extend((2 * RATE).to_le_bytes());
+    for word in [2_u16, 16] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(b"data");
+    file.extend(length.to_le_bytes());
+    file.extend(samples);
+    file
 }
 
 fn ad_break(_: &About<'_>) -> Request {

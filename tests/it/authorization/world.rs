@@ -47,6 +47,7 @@ impl Caller {
     /// Whether a caller, whose role an endpoint takes, sees what it asks about.
     pub(super) fn sees(self, subject: Subject, relation: Relation) -> bool {
         match (subject, relation) {
+            (Subject::Upload, Relation::Own) => self == Self::Operator,
             (Subject::Nothing, _) | (_, Relation::Own) => true,
             (_, Relation::Neighbour) => self != Self::Advertiser,
             (_, Relation::Foreign | Relation::Absent) => false,
@@ -65,6 +66,9 @@ pub(super) enum Subject {
     LineItem,
     Creative,
     Key,
+    Asset,
+    /// An upload is of the key that began it: an operator's.
+    Upload,
 }
 
 impl Subject {
@@ -72,8 +76,8 @@ impl Subject {
     pub(super) fn relations(self) -> &'static [Relation] {
         match self {
             Self::Nothing => &[Relation::Absent],
-            Self::Network | Self::Key => &[Relation::Own, Relation::Foreign, Relation::Absent],
-            Self::Advertiser | Self::Campaign | Self::LineItem | Self::Creative => {
+            Self::Network | Self::Key | Self::Upload => &[Relation::Own, Relation::Foreign, Relation::Absent],
+            Self::Advertiser | Self::Campaign | Self::LineItem | Self::Creative | Self::Asset => {
                 &[Relation::Own, Relation::Neighbour, Relation::Foreign, Relation::Absent]
             }
         }
@@ -88,6 +92,8 @@ impl Subject {
             Self::LineItem => "/v1/line-items",
             Self::Creative => "/v1/creatives",
             Self::Key => "/v1/keys",
+            Self::Asset => "/v1/assets",
+            Self::Upload => "/v1/uploads",
             Self::Nothing => panic!("nothing stands in no list"),
         }
     }
@@ -115,6 +121,8 @@ struct Owner {
     creative: String,
     line_item: String,
     key: String,
+    asset: String,
+    upload: String,
 }
 
 pub(super) struct World {
@@ -176,7 +184,9 @@ impl World {
             return ABSENT.to_owned();
         };
         let is_the_caller = subject == Subject::Advertiser && caller == Caller::Advertiser && relation == Relation::Own;
-        if changes && subject != Subject::Network && !is_the_caller {
+        // A key has few uploads open.
+        let is_scarce = subject == Subject::Upload && !caller.sees(subject, relation);
+        if changes && subject != Subject::Network && !is_the_caller && !is_scarce {
             self.asked.set(self.asked.get() + 1);
             return owner.make(&self.server, subject, &format!("of request {}", self.asked.get()));
         }
@@ -188,6 +198,9 @@ impl World {
         let owner = self.owner(relation).filter(|_| subject != Subject::Nothing)?;
         let path = format!("{}/{id}", subject.list());
         let answer = send(&self.server, &owner.operator, "GET", &path, &Request::default(), None);
+        if (subject, answer.status) == (Subject::Upload, 404) {
+            return Some("ended".to_owned());
+        }
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
         let tag = answer.header("etag").map(str::to_owned);
         tag.or_else(|| Some(answer.json()["revoked_at"].to_string()))
@@ -227,19 +240,33 @@ impl Owner {
             creative: String::new(),
             line_item: String::new(),
             key: String::new(),
+            asset: String::new(),
+            upload: String::new(),
         };
         owner.advertiser = owner.make(server, Subject::Advertiser, name);
         owner.campaign = owner.make(server, Subject::Campaign, name);
         owner.creative = owner.make(server, Subject::Creative, name);
         owner.line_item = owner.make(server, Subject::LineItem, name);
         owner.key = owner.make(server, Subject::Key, name);
+        owner.asset = owner.make(server, Subject::Asset, name);
+        owner.upload = owner.make(server, Subject::Upload, name);
         owner
     }
 
     /// Makes one more.
     fn make(&self, server: &Server, subject: Subject, name: &str) -> String {
         let (advertiser, creative) = (&self.advertiser, &self.creative);
+        let about = super::rules::About { id: advertiser, creative };
         let body = match subject {
+            // Each its own sound: what two have in common has one id.
+            Subject::Asset => {
+                let hertz = 200 + name.bytes().map(u32::from).sum::<u32>();
+                let request = Request { body: super::rules::wav(hertz), ..super::rules::file_of(&about) };
+                return id(&made(server, &self.operator, subject.list(), &request));
+            }
+            Subject::Upload => {
+                return id(&made(server, &self.operator, subject.list(), &super::rules::upload_of(&about)));
+            }
             Subject::Advertiser => json!({"name": name}),
             Subject::Campaign => json!({"name": name, "advertiser_id": advertiser}),
             Subject::Creative => super::rules::creative(advertiser),
@@ -258,31 +285,39 @@ impl Owner {
             Subject::LineItem => &self.line_item,
             Subject::Creative => &self.creative,
             Subject::Key => &self.key,
+            Subject::Asset => &self.asset,
+            Subject::Upload => &self.upload,
             Subject::Nothing => ABSENT,
         }
     }
 
-    fn ids(&self) -> [&String; 5] {
-        [&self.advertiser, &self.campaign, &self.creative, &self.line_item, &self.key]
+    fn ids(&self) -> [&String; 7] {
+        let Self { advertiser, campaign, creative, line_item, key, asset, upload, .. } = self;
+        [advertiser, campaign, creative, line_item, key, asset, upload]
     }
 }
 
 fn send(server: &Server, key: &str, method: &str, target: &str, request: &Request, if_match: Option<&str>) -> Answer {
     let authorization = format!("Bearer {key}");
     let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let mut headers = vec![("Content-Type", content_type)];
+    let mut headers = vec![("Content-Type", request.content_type.unwrap_or(content_type))];
+    headers.extend(request.headers);
     if !key.is_empty() {
         headers.push(("Authorization", &authorization));
     }
     if method != "GET" {
         headers.push(("If-Match", if_match.unwrap_or("\"1\"")));
     }
-    server.request(method, target, &headers, request.body.as_bytes())
+    server.request(method, target, &headers, &request.body)
 }
 
 fn create(server: &Server, key: &str, target: &str, body: &Value) -> Answer {
-    let request = Request { body: body.to_string(), ..Request::default() };
-    let answer = send(server, key, "POST", target, &request, None);
+    made(server, key, target, &Request::of(body))
+}
+
+fn made(server: &Server, key: &str, list: &str, request: &Request) -> Answer {
+    let target = format!("{list}{}", request.query);
+    let answer = send(server, key, "POST", &target, request, None);
     assert_eq!(answer.status, 201, "POST {target}: {}", answer.body);
     answer
 }

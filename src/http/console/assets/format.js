@@ -18,7 +18,8 @@ export function units(micros) {
 /** Micros as money with its currency, grouped, at two decimals. */
 export function money(micros) {
   if (micros === undefined || micros === null) return "–";
-  const text = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(micros / 1e6);
+  const [whole, part] = units(micros).split(".");
+  const text = `${whole.replace(/\B(?=(\d{3})+$)/g, ",")}.${part}`;
   return session.network ? `${text} ${session.network.currency}` : text;
 }
 

@@ -232,7 +232,7 @@ function listenerFields(me) {
       h("div", { class: "fields short" }, Object.values(all).map((one) => one.element))),
     body: () => JSON.parse(JSON.stringify({
       request_id: `console-${crypto.randomUUID()}`,
-      listener: { id: text("id"), playOnid: `${text("id") ?? "console"}-session`, age: number("age"), gender: text("gender"), language: text("language") },
+      listener: { id: text("id"), session_id: `${text("id") ?? "console"}-session`, age: number("age"), gender: text("gender"), language: text("language") },
       break: { placement: text("placement"), max_ads: number("ads"), max_duration_ms: (number("seconds") ?? 60) * 1000, position: "mid_roll" },
       geo: { country: text("country"), region: text("region"), city: text("city"), time_zone: text("zone") },
       device: { platform: text("platform"), type: text("type"), connection: text("connection") },
