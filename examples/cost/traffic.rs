@@ -21,7 +21,7 @@ use segue::model::{
 use segue::roles::accounting::{
     AccountingMachine, Batch, Input, LogRecord, MachineSettings, Message, MessageBody, ServerReport, ServerSays, Wanted,
 };
-use segue::roles::decision::{Reporter, Sample, Supply};
+use segue::roles::decision::{RecentBreaks, Reporter, Sample, Supply};
 use segue::roles::fleet::{
     Echo, FromAccounting, FromServer, Mark, Word, encode_from_accounting, encode_from_server, words,
 };
@@ -230,7 +230,7 @@ impl World {
             }
         }
         drop(sender);
-        server.supply.run(&samples, ONE_IN, (catalog, &server.spending), &Clock::real());
+        server.supply.run(&samples, ONE_IN, (catalog, &server.spending), &RecentBreaks::default(), &Clock::real());
         server.heard.push_back(heard);
         let mut events = server.desk.sweep(&server.spending, now, |_| true);
         if server.heard.len() as u64 > HEARD_AFTER {

@@ -4,7 +4,7 @@
 //! last, so that what it is comes from its samples and not from its name; then it is renamed to the hash of its bytes, synced, and a row
 //! says which advertiser it belongs to. What is kept is never changed, so whatever stands between server and player may keep it for ever.
 //!
-//! [`probe`], [`Limits`] and [`UrlSigner`] are pure; [`AssetStore`] does the I/O, on threads of its own ([`Threads`]).
+//! [`probe()`], [`Limits`] and [`UrlSigner`] are pure; [`AssetStore`] does the I/O, on threads of its own ([`Threads`]).
 
 mod audio;
 mod files;

@@ -1,7 +1,7 @@
 //! The examples in `docs/`: each request is sent to a real server, and the answer has the status and the fields that the page shows.
 //!
 //! An example is a block ```` ```http ```` followed by a block ```` ```json STATUS ````, or ```` ```json STATUS NAME ```` where NAME then stands for the id that was answered.
-//! In requests APP_KEY stands for an app's key, TOKEN for that of the first ad answered so far. In answers a text with an ellipsis stands for any text; numbers and what the
+//! In requests `APP_KEY` stands for an app's key, TOKEN for that of the first ad answered so far. In answers a text with an ellipsis stands for any text; numbers and what the
 //! page leaves out may differ.
 
 use serde_json::{Value, json};
@@ -60,10 +60,8 @@ fn difference(shown: &Value, got: &Value, at: &str) -> Option<String> {
             got.get(name).map_or_else(|| Some(format!("{at} is not there")), |got| difference(value, got, &at))
         }),
         (Value::Array(shown), Value::Array(got)) => {
-            let pairs = shown.iter().enumerate();
-            pairs
-                .filter_map(|(n, one)| difference(one, got.get(n).unwrap_or(&Value::Null), &format!("{at}[{n}]")))
-                .next()
+            let mut pairs = shown.iter().enumerate();
+            pairs.find_map(|(n, one)| difference(one, got.get(n).unwrap_or(&Value::Null), &format!("{at}[{n}]")))
         }
         (Value::String(shown), Value::String(got)) if shown.contains('\u{2026}') || shown == got => None,
         (Value::Number(_), Value::Number(_)) => None,

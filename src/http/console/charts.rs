@@ -1,6 +1,6 @@
 //! Delivery by hour beside its plan, as points and as a picture: `GET /console/charts/delivery.json` and `.svg`.
 //!
-//! The points are the report's by hour and the plan's of [`plan`](super::plan). The picture is for eyes; the page puts the points beside it as a table.
+//! The points are the report's by hour and the plan's of [`plan`]. The picture is for eyes; the page puts the points beside it as a table.
 
 use actix_web::web::{Data, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, web};

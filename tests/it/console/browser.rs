@@ -52,7 +52,7 @@ impl Browser {
         self.runtime.block_on(self.client().current_url()).expect("a page").to_string()
     }
 
-    /// Waits until something is there, by XPath.
+    /// Waits until something is there, by `XPath`.
     pub(super) fn find(&self, path: &str) -> Element {
         let waiting = self.client().wait().at_most(PATIENCE);
         let found = self.runtime.block_on(async { waiting.for_element(Locator::XPath(path)).await });
@@ -121,7 +121,7 @@ impl Browser {
         self.run(script, vec![element, json!(moment)]);
     }
 
-    /// The words of an element, by XPath.
+    /// The words of an element, by `XPath`.
     pub(super) fn text(&self, path: &str) -> String {
         self.runtime.block_on(self.find(path).text()).expect("it has words")
     }
@@ -160,7 +160,7 @@ fn labelled(label: &str) -> String {
     format!("//*[@id=//label[normalize-space(text()[1])={}]/@for]", quoted(label))
 }
 
-/// A text for XPath, which has no way to escape quotes.
+/// A text for `XPath`, which has no way to escape quotes.
 fn quoted(text: &str) -> String {
     assert!(!text.contains('"'), "{text}");
     format!("\"{text}\"")
