@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster chaos outage simulate flips test bench perf loadtest cost fuzz lint matrix check-tools peers pairs instructions hostile
+.PHONY: help demo demo-cluster chaos outage simulate flips test bench perf loadtest cost fuzz lint matrix screenshots check-tools peers pairs instructions hostile
 
 # Seconds that `make demo` and `make fuzz` run; the demo without it runs until Ctrl-C.
 SECONDS ?=
@@ -38,6 +38,10 @@ pairs: check-tools ## The index against its definition while snapshots are swapp
 
 matrix: check-tools ## The authorization matrix: every endpoint, as each role, about own, foreign and absent ids
 	cargo test --quiet --test it -- --nocapture authorization
+
+screenshots: check-tools ## Every page of the console, light and dark, desktop and phone, into target/screenshots, past an accessibility checker
+	@mkdir -p target/screenshots
+	SEGUE_SCREENSHOTS=$(CURDIR)/target/screenshots ENGINES=browser scripts/engines/with.sh cargo test --quiet --test it -- --nocapture console::every_page
 
 test: check-tools ## All tests, beside a real Kafka and Cassandra, and a table of what was skipped [ENGINES=none: without]
 	@scripts/test.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs all tests beside a real Kafka and a real Cassandra, and with a Python for a consumer, then those of the Helm chart and a cluster under faults, and
+# Runs all tests beside a real Kafka, a real Cassandra and a browser, and with a Python for a consumer, then those of the Helm chart and a cluster under faults, and
 # ends with a table of what was skipped and why. Arguments go to cargo test, which then runs alone. ENGINES=none leaves them out, ENGINES="kafka python"
 # Cassandra and Helm; the tests that need them are skipped then.
 set -euo pipefail

@@ -12,7 +12,7 @@ use crate::harness::engine;
 /// What a browser with a window says of itself. One without says that it has none, which is the mark of a robot, and robots get no paid ads.
 const USER_AGENT: &str = "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
 /// Most that is waited for something on a page, real time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) struct Browser {
     runtime: Runtime,
